@@ -1,0 +1,1 @@
+"""The edge: settings in, a running mount out."""

@@ -1,0 +1,1 @@
+"""The filesystem: inodes, caches and verbs. Knows nothing of kernels or HTTP."""

@@ -1,0 +1,1 @@
+"""The kernel border: the only package that imports pyfuse3."""
