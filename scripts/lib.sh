@@ -1,0 +1,132 @@
+# Sourced by the scripts beside it: makes sure that this machine and `.venv` have what they need.
+#
+# Everything is found out by trying it (a command, a header, a module), not by asking a package database, so the same
+# lines serve a distribution that is not Debian: there the missing things are named and left to its owner.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+VENV=.venv
+
+say() { printf 'synofs: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' >/dev/null 2>&1; }
+
+# Prints the newest suitable Python, the distribution's own first; nothing if there is none.
+find_python() {
+    local name
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if have "$name" && suits "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+}
+
+# Prints the name of a Debian package with a suitable Python for a machine that has none.
+python_package() {
+    local name
+    if dpkg --compare-versions "$(apt-cache policy python3 | awk '/Candidate:/ {print $2}')" ge 3.11 2>/dev/null; then
+        echo python3
+        return
+    fi
+    for name in python3.14 python3.13 python3.12 python3.11; do
+        if [ -n "$(apt-cache policy "$name" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)"')" ]; then
+            echo "$name"
+            return
+        fi
+    done
+}
+
+# Prints the Debian packages that are missing for `$1` = demo, test or check, with the Python `$2`.
+missing_packages() {
+    local purpose=$1 python=$2 flavour pair
+    have fusermount3 || echo fuse3
+    have pkg-config || echo pkg-config
+    { have pkg-config && pkg-config --exists 'fuse3 >= 3.2'; } || echo libfuse3-dev
+    have gcc || have cc || echo gcc
+    # Headers and venv belong to the interpreter that was chosen: python3-dev, or python3.11-dev beside an older one.
+    flavour=$(basename "$python")
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$flavour-venv"
+    "$python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || echo "$flavour-dev"
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -d /etc/pki ] || echo ca-certificates
+    [ "$purpose" = demo ] && return
+    for pair in fio:fio rsync:rsync curl:curl getfattr:attr git:git strace:strace openssl:openssl; do
+        have "${pair%%:*}" || echo "${pair#*:}"
+    done
+}
+
+# Runs a command as root, or says which command root has to run.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        fail "this needs root and there is no sudo. As root, run: $*"
+    fi
+}
+
+APT_IS_FRESH=
+apt_install() {
+    have apt-get || fail "missing on this machine, and it has no apt-get to install it: $* (names as in Debian)"
+    say "installing system packages: $*"
+    if [ -z "$APT_IS_FRESH" ]; then
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2
+        APT_IS_FRESH=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2
+}
+
+# setup demo|test|check: afterwards `.venv/bin/synofs` exists with the extra of that name, and /dev/fuse can be used.
+setup() {
+    local purpose=$1 python packages
+    python=$(find_python)
+    if [ -z "$python" ]; then
+        have apt-get || fail "needs Python 3.11 or newer (up to 3.14); please install it"
+        # Package names can be looked up only once the lists are there.
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2
+        APT_IS_FRESH=yes
+        packages=$(python_package)
+        [ -n "$packages" ] || fail "needs Python 3.11 or newer, and this distribution's packages have none"
+        apt_install "$packages"
+        python=$(find_python)
+        [ -n "$python" ] || fail "needs Python 3.11 or newer (up to 3.14); $packages did not bring it"
+    fi
+
+    packages=$(missing_packages "$purpose" "$python")
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$packages" ] || apt_install $packages
+
+    install_python_packages "$purpose" "$python"
+
+    if [ ! -e /dev/fuse ]; then
+        say "/dev/fuse is missing, so nothing can be mounted here. Try 'modprobe fuse' as root;" \
+            "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
+    fi
+}
+
+# pip runs only when pyproject.toml has changed since the last time, and takes its indexes from the system's pip.conf.
+install_python_packages() {
+    local purpose=$1 python=$2 wanted stamp started=$SECONDS
+    if [ -e "$VENV" ] && ! suits "$VENV/bin/python"; then
+        say "$VENV has no working Python any more; making it again"
+        rm -rf "$VENV"
+    fi
+    if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+        say "making $VENV with $("$python" --version)"
+        "$python" -m venv "$VENV"
+    fi
+    wanted=$(cat pyproject.toml scripts/lib.sh | sha256sum | cut -c1-16)
+    for stamp in "$VENV/.synofs-check" "$VENV/.synofs-$purpose"; do
+        [ -x "$VENV/bin/synofs" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    done
+    say "installing Python packages into $VENV (pyfuse3 is compiled; about a minute)"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check -q -e ".[$purpose]" >&2 \
+        || fail "pip could not install the Python packages; its message is above"
+    echo "$wanted" >"$VENV/.synofs-$purpose"
+    say "installed in $((SECONDS - started)) s"
+}
