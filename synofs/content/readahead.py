@@ -1,0 +1,68 @@
+"""How much to fetch for a read, and how much beyond it. Pure.
+
+Three patterns, told apart per open file:
+
+- a *small file* comes whole in one request, whatever is asked of it;
+- *sequential* reading opens a window ahead of the reader that doubles each time the reader has used up half of it,
+  so a `head` costs little and a copy soon runs at the speed of the line;
+- *random* reading fetches what was asked, rounded to 32 KiB: 200 random reads of 4 KiB move 6.4 MB. (A fixed large
+  block would move gigabytes.)
+
+The kernel sends reads of one sequential reader out of order now and then (it keeps a few in flight), so "next"
+means "near the furthest end seen".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAheadOptions:
+    small_file_bytes: int = 1 * MIB
+    random_block_bytes: int = 32 * KIB
+    first_window_bytes: int = 512 * KIB
+    max_window_bytes: int = 32 * MIB
+    slack_bytes: int = 512 * KIB  # how far from the expected offset a read still counts as sequential
+
+
+class Want(NamedTuple):
+    """Fetch [start, end) if it is not here yet. `end` may lie beyond what was asked: that part is read-ahead."""
+
+    start: int
+    end: int
+
+
+class ReadAhead:
+    """The reading pattern of one open file of `size` bytes."""
+
+    __slots__ = ("_ahead_until", "_next", "_options", "_size", "_window")
+
+    def __init__(self, size: int, options: ReadAheadOptions) -> None:
+        self._size = size
+        self._options = options
+        self._next = 0
+        self._ahead_until = 0
+        self._window = 0
+
+    def on_read(self, start: int, end: int, window_limit: int) -> Want:
+        """A read of [start, end), `end` <= size. `window_limit` is this file's share of the memory, in bytes."""
+        options = self._options
+        if self._size <= options.small_file_bytes:
+            return Want(0, self._size)
+        if abs(start - self._next) > options.slack_bytes:
+            block = options.random_block_bytes
+            self._window = 0
+            self._next = self._ahead_until = end
+            return Want(start // block * block, min(self._size, -(-end // block) * block))
+        self._next = max(self._next, end)
+        limit = max(options.first_window_bytes, min(options.max_window_bytes, window_limit))
+        self._ahead_until = max(self._ahead_until, end)
+        if self._ahead_until - self._next <= self._window // 2:
+            self._window = min(limit, max(options.first_window_bytes, self._window * 2))
+            self._ahead_until = min(self._size, self._next + self._window)
+        return Want(start, self._ahead_until)

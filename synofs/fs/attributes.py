@@ -1,0 +1,134 @@
+"""The attribute cache: how old an inode's attributes may be, and the cheapest way to renew them.
+
+Attributes come with listings, so most of the time there is nothing to ask. When they are older than the TTL, one
+request renews many: the listing of the parent where that costs one page, else one `getinfo` for the inode and the
+siblings that follow it (programs ask for attributes in the order of the listing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+import trio
+
+from synofs.fs.errors import NoEntry
+from synofs.fs.inodes import Change, Inode, InodeTable
+from synofs.fs.listings import Listings, Notifier
+from synofs.remote import RemoteEntry, RemoteStore, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeOptions:
+    attr_ttl_seconds: float = 30.0
+    batch: int = 100  # paths in one getinfo
+    relist_up_to: int = 1_000  # a parent with so many entries is listed anew instead
+
+
+class Attributes:
+    def __init__(
+        self,
+        table: InodeTable,
+        listings: Listings,
+        store: RemoteStore,
+        notifier: Notifier,
+        options: AttributeOptions,
+    ) -> None:
+        self._table = table
+        self._listings = listings
+        self._store = store
+        self._notifier = notifier
+        self._options = options
+        self._under_way: dict[int, trio.Event] = {}  # inode number -> set when its renewal has ended
+
+    def remaining_seconds(self, inode: Inode) -> float:
+        """How long the attributes may still be believed."""
+        return max(0.0, inode.checked_at + self._options.attr_ttl_seconds - trio.current_time())
+
+    async def renew_if_old(self, inode: Inode) -> None:
+        """Return with attributes within their TTL. Raises `NoEntry` when the NAS no longer has the file.
+
+        When the NAS cannot be asked, attributes that are known stay in use.
+        """
+        if inode.parent is None or self.remaining_seconds(inode) > 0:
+            return
+        try:
+            await self.renew(inode)
+        except Unavailable:
+            self._listings.stale_answers += 1
+
+    async def renew(self, inode: Inode) -> None:
+        """Ask the NAS now. Raises `NoEntry`, or the store's error."""
+        parent = inode.parent
+        if parent is None:
+            return
+        if parent.parent is None and parent.path() == "/":
+            await self._relist(parent, inode)  # shares are known to list_share only
+            return
+        listing = parent.listing
+        if listing is not None and listing.complete and len(listing.entries) <= self._options.relist_up_to:
+            await self._relist(parent, inode)
+            return
+        pending = self._under_way.get(inode.number)
+        if pending is not None:
+            await pending.wait()
+            if inode.gone:
+                raise NoEntry(inode.path())
+            if self.remaining_seconds(inode) > 0:
+                return
+        await self._ask(self._batch(inode))
+        if inode.gone:
+            raise NoEntry(inode.path())
+
+    async def _relist(self, parent: Inode, inode: Inode) -> None:
+        await self._listings.finish(self._listings.reload(parent))
+        if inode.gone:
+            raise NoEntry(inode.path())
+
+    def _batch(self, inode: Inode) -> list[Inode]:
+        """The inode and those after it in its listing whose attributes are old too."""
+        parent = inode.parent
+        listing = parent.listing if parent is not None else None
+        if listing is None:
+            return [inode]
+        try:
+            start = listing.entries.index(inode)
+        except ValueError:
+            return [inode]
+        old = (
+            sibling
+            for sibling in islice(listing.entries, start + 1, start + 4 * self._options.batch)
+            if not sibling.gone and self.remaining_seconds(sibling) == 0 and sibling.number not in self._under_way
+        )
+        return [inode, *islice(old, self._options.batch - 1)]
+
+    async def _ask(self, inodes: list[Inode]) -> None:
+        asked_at = trio.current_time()
+        ended = trio.Event()
+        for inode in inodes:
+            self._under_way[inode.number] = ended
+        try:
+            entries = await self._store.get_entries([inode.path() for inode in inodes])
+        finally:
+            for inode in inodes:
+                if self._under_way.get(inode.number) is ended:
+                    del self._under_way[inode.number]
+            ended.set()
+        for inode, entry in zip(inodes, entries, strict=True):
+            self.take(inode, entry, asked_at)
+
+    def take(self, inode: Inode, entry: RemoteEntry | None, asked_at: float) -> None:
+        """Believe an answer that was asked for at `asked_at`, unless a later one is known."""
+        if inode.checked_at > asked_at:
+            return
+        if entry is None or entry.is_dir != inode.is_dir:
+            inode.gone = True
+            if inode.parent is not None:
+                self._listings.expire(inode.parent)
+                self._notifier.entry_gone(inode.parent, inode)
+            return
+        change = self._table.update(inode, entry, asked_at)
+        if change is Change.CONTENT:
+            self._notifier.content_changed(inode)
+        elif change is Change.ATTRIBUTES:
+            self._notifier.attributes_changed(inode)

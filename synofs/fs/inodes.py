@@ -1,0 +1,174 @@
+"""Inodes: which number stands for which path, and how long.
+
+The model. An `Inode` is what the kernel knows by number. It has one parent and one name, so its path follows from
+the chain of parents, and renaming a folder costs nothing below it. It is kept while anybody needs it: the kernel
+(`lookups`, raised by lookup, create, mkdir and each accepted readdir entry, lowered by forget), an open handle
+(`opens`), or the cached listing that holds it (`listed`).
+
+Numbers are stable although nothing is stored: a number is the hash of (parent's number, kind, name), so an inode
+that was forgotten and is looked up again gets the number it had. Two inodes that hash alike (expected once in
+10^4 mounts of a million files) are told apart by counting upwards. The kind is part of the hash because the kernel
+turns an inode that changes from file to folder into an I/O error; it must be a new inode.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from synofs.fs.errors import StaleInode
+from synofs.fs.names import remote_name
+from synofs.remote import Fingerprint, RemoteEntry, Rights
+
+if TYPE_CHECKING:
+    from synofs.fs.listings import Listing
+
+
+class Change(Enum):
+    """What a new answer of the NAS says about an inode, compared with the one before."""
+
+    NOTHING = 0
+    ATTRIBUTES = 1
+    CONTENT = 2  # another version of the file
+
+
+ROOT_NUMBER = 1
+_NUMBER_MASK = (1 << 53) - 1  # exact in a double: JavaScript programs compare inode numbers as such
+
+
+class Inode:
+    """One file or folder. Attributes are the NAS's, as of `checked_at` (seconds of the mount's clock)."""
+
+    __slots__ = (
+        "atime_ns",
+        "checked_at",
+        "ctime_ns",
+        "gone",
+        "is_dir",
+        "kernel_cached",
+        "kernel_entry",
+        "listed",
+        "listing",
+        "lookups",
+        "mtime_ns",
+        "name",
+        "number",
+        "opens",
+        "parent",
+        "rights",
+        "size",
+    )
+
+    def __init__(self, number: int, parent: Inode | None, name: bytes, is_dir: bool) -> None:
+        self.number = number
+        self.parent = parent
+        self.name = name
+        self.is_dir = is_dir
+        self.size = 0
+        self.mtime_ns = 0
+        self.atime_ns = 0
+        self.ctime_ns = 0
+        self.rights = Rights.NONE
+        self.checked_at = 0.0
+        self.lookups = 0
+        self.opens = 0
+        self.listed = False  # a cached listing of the parent holds it
+        self.gone = False  # the NAS no longer has it
+        self.listing: Listing | None = None
+        self.kernel_entry: object | None = (
+            None  # the border's reusable reply object; dropped when attributes change
+        )
+        self.kernel_cached: Fingerprint | None = None  # the version whose pages the kernel may hold
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(self.size, self.mtime_ns)
+
+    def path(self) -> str:
+        """The path on the NAS."""
+        parts: list[bytes] = []
+        node = self
+        while node.parent is not None:
+            parts.append(node.name)
+            node = node.parent
+        parts.append(node.name)
+        return remote_name(b"/".join(reversed(parts))) or "/"
+
+    def __repr__(self) -> str:
+        return f"<Inode {self.number} {self.path()!r}>"
+
+
+class InodeTable:
+    """All inodes by number."""
+
+    def __init__(self, root_path: str) -> None:
+        """`root_path`: what the mount shows, `/` for all shares or `/share`."""
+        self.root = Inode(ROOT_NUMBER, None, b"" if root_path == "/" else root_path.encode(), is_dir=True)
+        self.root.lookups = 1  # the kernel holds the root from the start and never forgets it before the end
+        self.root.rights = Rights.READ | Rights.EXECUTE
+        self._by_number: dict[int, Inode] = {ROOT_NUMBER: self.root}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def get(self, number: int) -> Inode:
+        """Raises `StaleInode` for a number that is not known."""
+        try:
+            return self._by_number[number]
+        except KeyError:
+            raise StaleInode(f"inode {number} is not known") from None
+
+    def obtain(self, parent: Inode, name: bytes, is_dir: bool) -> Inode:
+        """The inode of that name and kind, known or new. The caller lists it or counts a lookup."""
+        digest = blake2b(name, digest_size=8, key=b"%d%c" % (parent.number, b"fd"[is_dir])).digest()
+        number = int.from_bytes(digest, "little") & _NUMBER_MASK
+        known = self._by_number
+        while True:
+            inode = known.get(number)
+            if inode is None:
+                if number > ROOT_NUMBER:
+                    break
+            elif inode.parent is parent and inode.name == name and inode.is_dir == is_dir:
+                return inode
+            number = (number + 1) & _NUMBER_MASK
+        inode = Inode(number, parent, name, is_dir)
+        known[number] = inode
+        return inode
+
+    def forget(self, number: int, count: int) -> None:
+        """The kernel gives back `count` references. Never raises: an exception here would end the mount."""
+        inode = self._by_number.get(number)
+        if inode is not None:
+            inode.lookups = max(0, inode.lookups - count)
+            self.release(inode)
+
+    def release(self, inode: Inode) -> None:
+        """Drop the inode if nobody needs it any more."""
+        if inode.lookups or inode.opens or inode.listed or inode.listing is not None or inode is self.root:
+            return
+        if self._by_number.get(inode.number) is inode:
+            del self._by_number[inode.number]
+
+    def update(self, inode: Inode, entry: RemoteEntry, checked_at: float) -> Change:
+        """Take over what the NAS says."""
+        inode.checked_at = checked_at
+        inode.gone = False
+        if (
+            inode.mtime_ns == entry.mtime_ns
+            and inode.size == entry.size
+            and inode.rights == entry.rights
+            and inode.ctime_ns == entry.ctime_ns
+            and inode.atime_ns == entry.atime_ns
+        ):
+            return Change.NOTHING
+        change = Change.CONTENT
+        if inode.mtime_ns == entry.mtime_ns and inode.size == entry.size:
+            change = Change.ATTRIBUTES
+        inode.size = entry.size
+        inode.mtime_ns = entry.mtime_ns
+        inode.atime_ns = entry.atime_ns
+        inode.ctime_ns = entry.ctime_ns
+        inode.rights = entry.rights
+        inode.kernel_entry = None
+        return change

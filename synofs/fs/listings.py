@@ -1,0 +1,386 @@
+"""Directory listings: one request (or a few pages) answers every question about a directory.
+
+The life of a listing:
+
+    unknown --open/lookup--> loading --last page--> complete --dir TTL--> stale --use--> reloading --> complete
+                                \\--error--> unknown                                 \\--error--> stale (kept)
+
+*Loading* fills `entries` in the order of the pages, and readers follow it: `ls -f` prints before the last page is
+here. *Reloading* builds a new list beside the old one and swaps at the end, so a reader that holds the old list
+keeps its cookies (a cookie is an index into the list that the reader started with). What a reload finds changed is
+told to the kernel through the `Notifier`.
+
+There is one load per directory at a time, whoever asks (`_start_load`); it runs in the nursery of `run`, so a
+caller that gives up does not end it for the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from synofs.fs.errors import NoEntry
+from synofs.fs.inodes import Change, Inode, InodeTable
+from synofs.fs.names import kernel_name, printable
+from synofs.remote import NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class Notifier(Protocol):
+    """Tells the kernel what changed on the NAS. Never blocks and never fails."""
+
+    def content_changed(self, inode: Inode) -> None:
+        """Another version of the file is on the NAS: cached pages and attributes are void."""
+
+    def attributes_changed(self, inode: Inode) -> None:
+        """Only attributes changed (access rights, times)."""
+
+    def entry_appeared(self, parent: Inode, name: bytes) -> None:
+        """The name may be cached as missing."""
+
+    def entry_gone(self, parent: Inode, inode: Inode) -> None:
+        """The name is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListingOptions:
+    dir_ttl_seconds: float = 30.0
+    max_entries: int = 400_000  # of all cached listings together; the least recently used go first
+    poll_recent_seconds: float = 120.0  # a directory used within this time is polled ...
+    poll_max_directories: int = 8  # ... if it is among so many
+    poll_max_entries: int = 5_000  # ... and costs one page
+
+
+class Load:
+    """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
+
+    __slots__ = ("done", "error", "pages", "started_at", "step")
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+        self.step = trio.Event()
+        self.pages = 0
+        self.done = False
+        self.error: RemoteError | None = None
+
+    def advance(self) -> None:
+        self.step.set()
+        self.step = trio.Event()
+
+
+class Listing:
+    """What is known of one directory. `entries` only grows while loading and is replaced as a whole later."""
+
+    __slots__ = (
+        "by_name",
+        "checked_at",
+        "complete",
+        "directory",
+        "entries",
+        "error",
+        "load",
+        "use_count",
+        "used_at",
+    )
+
+    def __init__(self, directory: Inode) -> None:
+        self.directory = directory
+        self.entries: list[Inode] = []
+        self.by_name: dict[bytes, Inode] = {}
+        self.checked_at = 0.0  # when the request was sent: what happened on the NAS later is not in it
+        self.complete = False
+        self.load: Load | None = None
+        self.error: RemoteError | None = None  # why a first load ended before the last page
+        self.used_at = 0.0
+        self.use_count = 0
+
+
+class Listings:
+    def __init__(self, table: InodeTable, store: RemoteStore, notifier: Notifier, options: ListingOptions) -> None:
+        self._table = table
+        self._store = store
+        self._notifier = notifier
+        self._options = options
+        self._cached: OrderedDict[int, Listing] = OrderedDict()  # by directory number, least recently used first
+        self._total_entries = 0
+        self._nursery: trio.Nursery | None = None
+        self._told: set[str] = set()  # directories whose hostile names were logged
+        self.hostile_names = 0
+        self.stale_answers = 0
+
+    @property
+    def total_entries(self) -> int:
+        return self._total_entries
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve loads until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._poll)
+            task_status.started()
+            await trio.sleep_forever()
+
+    # ----- asking -----------------------------------------------------------------------------------------------
+
+    def peek(self, directory: Inode) -> Listing | None:
+        """The listing if it is complete and within its TTL. No waiting, no request."""
+        listing = directory.listing
+        if listing is None or not listing.complete or not self._is_fresh(listing):
+            return None
+        self._touch(listing)
+        return listing
+
+    async def begin(self, directory: Inode) -> Listing:
+        """A listing that can be read from the start: fresh, or loading with its first entries (or its end) here.
+
+        Raises what the first load raised. A reload that fails because the NAS is away leaves the old listing in
+        use: an old answer is better than none, and `stale_answers` counts it.
+        """
+        listing = self.peek(directory)
+        if listing is not None:
+            return listing
+        listing = self._start_load(directory)
+        load = listing.load
+        if load is not None:
+            if listing.complete:
+                await self.finish(listing)
+            elif load.pages == 0:
+                await self.more(listing)
+        return listing
+
+    async def whole(self, directory: Inode) -> Listing:
+        """A complete and fresh listing."""
+        listing = self.peek(directory)
+        if listing is not None:
+            return listing
+        listing = self._start_load(directory)
+        await self.finish(listing)
+        return listing
+
+    async def finish(self, listing: Listing) -> None:
+        """Wait for the load under way, if any."""
+        load = listing.load
+        while load is not None and not load.done:
+            await load.step.wait()
+        if load is not None and load.error is not None:
+            if not (listing.complete and isinstance(load.error, Unavailable)):
+                raise load.error
+            self.stale_answers += 1
+
+    def remaining_seconds(self, listing: Listing) -> float:
+        """How long the listing may still be believed."""
+        return max(0.0, listing.checked_at + self._options.dir_ttl_seconds - trio.current_time())
+
+    async def more(self, listing: Listing) -> bool:
+        """Wait for further entries of a listing; False when it is complete. Raises why they cannot come."""
+        if listing.complete:
+            return False
+        if listing.load is not None:
+            await listing.load.step.wait()
+        if listing.error is not None:
+            raise listing.error
+        return True
+
+    def expire(self, directory: Inode) -> None:
+        """The next use asks the NAS again."""
+        if directory.listing is not None:
+            directory.listing.checked_at = float("-inf")
+
+    def cached(self) -> Sequence[Listing]:
+        return list(self._cached.values())
+
+    def reload(self, directory: Inode) -> Listing:
+        """Start asking the NAS again, whatever the age of the listing; `finish` waits for it."""
+        return self._start_load(directory)
+
+    # ----- loading ----------------------------------------------------------------------------------------------
+
+    def _is_fresh(self, listing: Listing) -> bool:
+        return trio.current_time() < listing.checked_at + self._options.dir_ttl_seconds
+
+    def _touch(self, listing: Listing) -> None:
+        listing.used_at = trio.current_time()
+        listing.use_count += 1
+        if listing.directory.number in self._cached:
+            self._cached.move_to_end(listing.directory.number)
+
+    def _start_load(self, directory: Inode) -> Listing:
+        if directory.gone:
+            raise NoEntry(directory.path())
+        listing = directory.listing
+        if listing is None:
+            listing = directory.listing = Listing(directory)
+            self._cached[directory.number] = listing
+        if listing.load is None:
+            listing.load = Load(trio.current_time())
+            assert self._nursery is not None, "run() has not been started"
+            self._nursery.start_soon(self._load, listing, listing.load)
+        self._touch(listing)
+        return listing
+
+    async def _load(self, listing: Listing, load: Load) -> None:
+        directory = listing.directory
+        entries: list[Inode] = []
+        by_name: dict[bytes, Inode] = {}
+        if not listing.complete:
+            listing.entries, listing.by_name = entries, by_name
+        try:
+            await self._store.list_dir(
+                directory.path(), lambda page: self._take_page(listing, load, page, entries, by_name)
+            )
+        except RemoteError as error:
+            load.error = listing.error = error
+            self._failed(listing, error, by_name)
+        else:
+            self._complete(listing, load, entries, by_name)
+        finally:
+            load.done = True
+            listing.load = None
+            load.advance()
+
+    def _take_page(
+        self,
+        listing: Listing,
+        load: Load,
+        page: Sequence[RemoteEntry],
+        entries: list[Inode],
+        by_name: dict[bytes, Inode],
+    ) -> None:
+        directory = listing.directory
+        table = self._table
+        for entry in page:
+            name = kernel_name(entry.name)
+            if name is None or name in by_name:
+                self._refuse(directory, entry.name)
+                continue
+            inode = table.obtain(directory, name, entry.is_dir)
+            change = table.update(inode, entry, load.started_at)
+            if inode.lookups and change is not Change.NOTHING:
+                self._tell(inode, change)
+            if not inode.listed:
+                inode.listed = True
+                self._total_entries += 1
+            entries.append(inode)
+            by_name[name] = inode
+        load.pages += 1
+        load.advance()
+
+    def _tell(self, inode: Inode, change: Change) -> None:
+        if change is Change.CONTENT:
+            self._notifier.content_changed(inode)
+        else:
+            self._notifier.attributes_changed(inode)
+
+    def _complete(self, listing: Listing, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
+        directory = listing.directory
+        if directory.listing is not listing:  # dropped meanwhile: the directory itself is gone
+            self._abandon(by_name, kept={})
+            return
+        if listing.complete:
+            old = listing.by_name
+            for name, inode in old.items():
+                if by_name.get(name) is not inode:
+                    self._notifier.entry_gone(directory, inode)
+                    self._unlist(inode, gone=True)
+            for name in by_name.keys() - old.keys():
+                self._notifier.entry_appeared(directory, name)
+        listing.entries, listing.by_name = entries, by_name
+        listing.checked_at = load.started_at
+        listing.complete = True
+        self._evict(keep=listing)
+
+    def _abandon(self, by_name: dict[bytes, Inode], kept: dict[bytes, Inode]) -> None:
+        """Undo what a load has listed, apart from what the kept listing holds."""
+        for name, inode in by_name.items():
+            if inode.listed and kept.get(name) is not inode:
+                self._unlist(inode)
+
+    def _failed(self, listing: Listing, error: RemoteError, by_name: dict[bytes, Inode]) -> None:
+        directory = listing.directory
+        if listing.complete:
+            self._abandon(by_name, kept=listing.by_name)
+        if isinstance(error, NotFound | NotADirectory):
+            directory.gone = True
+            if directory.parent is not None:
+                self._notifier.entry_gone(directory.parent, directory)
+                self.expire(directory.parent)
+            self._drop(listing)
+        elif not listing.complete:
+            self._drop(listing)
+
+    def _refuse(self, directory: Inode, name: str) -> None:
+        self.hostile_names += 1
+        path = directory.path()
+        if path not in self._told and len(self._told) < 1000:
+            self._told.add(path)
+            log.warning(
+                "%s: the NAS lists a name that no program here could open (%s); it is left out",
+                printable(path),
+                ascii(name)[:80],
+            )
+
+    # ----- forgetting -------------------------------------------------------------------------------------------
+
+    def _unlist(self, inode: Inode, *, gone: bool = False) -> None:
+        inode.listed = False
+        inode.gone = gone
+        self._total_entries -= 1
+        if inode.listing is not None and (gone or inode.lookups == 0):
+            self._drop(inode.listing)
+        if inode.lookups == 0:
+            inode.kernel_entry = None
+        self._table.release(inode)
+
+    def _drop(self, listing: Listing) -> None:
+        self._cached.pop(listing.directory.number, None)
+        if listing.directory.listing is listing:
+            listing.directory.listing = None
+        for inode in listing.by_name.values():
+            if inode.listed and inode.parent is listing.directory:
+                self._unlist(inode)
+        self._table.release(listing.directory)
+
+    def _evict(self, keep: Listing) -> None:
+        """Drop the least recently used listings over the limit; the one in use and those loading stay."""
+        for listing in list(self._cached.values()):
+            if self._total_entries <= self._options.max_entries:
+                return
+            if listing is not keep and listing.load is None and listing.complete:
+                self._drop(listing)
+
+    # ----- polling ----------------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        """Ask gently for directories that are in use, so that a file manager sees a colleague's change.
+
+        Polled are only directories that somebody came back to: one `ls` or one walk of a tree leaves no trace.
+        """
+        options = self._options
+        while True:
+            await trio.sleep(max(options.dir_ttl_seconds, 5.0))
+            horizon = trio.current_time() - options.poll_recent_seconds
+            recent = [
+                listing
+                for listing in self._cached.values()
+                if listing.complete
+                and listing.use_count > 1
+                and listing.used_at > horizon
+                and len(listing.entries) <= options.poll_max_entries
+                and not self._is_fresh(listing)
+            ]
+            recent.sort(key=lambda listing: listing.used_at, reverse=True)
+            for listing in recent[: options.poll_max_directories]:
+                used_at, use_count = listing.used_at, listing.use_count
+                if listing.directory.listing is not listing or listing.directory.gone:
+                    continue
+                polled = self._start_load(listing.directory)
+                listing.used_at, listing.use_count = used_at, use_count
+                load = polled.load
+                while load is not None and not load.done:
+                    await load.step.wait()

@@ -1,0 +1,72 @@
+"""Telling the kernel what changed on the NAS.
+
+These calls may block until the kernel has finished an operation in the same directory, and that operation may be
+one that waits for us: so never from the event loop, never from a handler. One task hands them, in order, to a
+thread of its own. What is not told yet is kept once per target, so a storm of changes cannot grow the queue beyond the
+number of inodes that the kernel knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+
+import pyfuse3
+import trio
+
+from synofs.fs.inodes import Inode
+
+log = logging.getLogger(__name__)
+
+
+class KernelNotifier:
+    """`fs.listings.Notifier` for a mounted filesystem."""
+
+    def __init__(self) -> None:
+        self._inodes: dict[int, bool] = {}  # number -> attributes only
+        self._names: dict[tuple[int, bytes], int] = {}  # (directory, name) -> number of what was deleted, or 0
+        self._work = trio.Event()
+        self._thread = trio.CapacityLimiter(1)
+
+    def content_changed(self, inode: Inode) -> None:
+        inode.kernel_cached = None
+        self._inodes[inode.number] = False
+        self._work.set()
+
+    def attributes_changed(self, inode: Inode) -> None:
+        self._inodes.setdefault(inode.number, True)
+        self._work.set()
+
+    def entry_appeared(self, parent: Inode, name: bytes) -> None:
+        if parent.lookups:
+            self._names[parent.number, name] = 0
+            self._work.set()
+
+    def entry_gone(self, parent: Inode, inode: Inode) -> None:
+        if parent.lookups:
+            self._names[parent.number, inode.name] = inode.number if inode.lookups else 0
+            self._work.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled. A delivery that blocks in the kernel is left to its thread at the end."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            inodes, self._inodes = self._inodes, {}
+            names, self._names = self._names, {}
+            await trio.to_thread.run_sync(_deliver, inodes, names, limiter=self._thread, abandon_on_cancel=True)
+
+
+def _deliver(inodes: dict[int, bool], names: dict[tuple[int, bytes], int]) -> None:
+    for number, attributes_only in inodes.items():
+        # ENOENT: the kernel has forgotten it meanwhile.
+        with contextlib.suppress(OSError):
+            pyfuse3.invalidate_inode(number, attributes_only)
+    for (directory, name), deleted in names.items():
+        try:
+            pyfuse3.invalidate_entry(directory, name, deleted)
+        except OSError as error:
+            if deleted and error.errno != errno.ENOENT:  # a mount point or a folder in use below: drop what can be
+                with contextlib.suppress(OSError):
+                    pyfuse3.invalidate_entry(directory, name, 0)

@@ -1,0 +1,245 @@
+"""The kernel's calls: unpack, ask the filesystem, pack.
+
+Every handler sits behind `_guarded`, because in pyfuse3 anything but a `FUSEError` that leaves a handler ends the
+mount for everyone, and because the kernel waits for a reply whatever happens: a process stays in D state until it
+comes. So each call has a deadline, and each ends in a reply.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+
+from synofs.fs.errors import DeadlineExceeded, FilesystemError, NoEntry, NotSupported, ReadOnlyFilesystem
+from synofs.fs.filesystem import Filesystem
+from synofs.fs.inodes import Inode
+from synofs.fs.names import printable
+from synofs.fuse.convert import kernel_entry, missing_entry, statvfs
+from synofs.fuse.errno_table import UNFORESEEN, verdict
+from synofs.remote import RemoteError
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
+
+
+def _guarded(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
+    """Bound the call, turn every failure into its errno, log it once."""
+    verb = getattr(handler, "__name__", "call")
+
+    async def guarded(self: Operations, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            with trio.fail_after(self.deadline_seconds):
+                return await handler(self, *args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except trio.TooSlowError:
+            error: BaseException = DeadlineExceeded(f"no answer within {self.deadline_seconds:.0f} s")
+        except trio.Cancelled:
+            # The mount ends while the call waits. Without a reply its caller would hang for ever; the cancellation
+            # comes again at this task's next step.
+            error = DeadlineExceeded("the mount is being ended")
+        except Exception as caught:
+            error = caught
+        raise pyfuse3.FUSEError(_report(verb, error, args)) from None
+
+    return wraps(handler)(guarded)  # type: ignore[return-value]  # same signature
+
+
+def _report(verb: str, error: BaseException, args: Sequence[object]) -> int:
+    errno, level = verdict(error)
+    if level == UNFORESEEN.log_level:
+        log.error("%s%r failed in a way nobody foresaw", verb, args, exc_info=error)
+    elif log.isEnabledFor(level):
+        path = error.path if isinstance(error, RemoteError) else None
+        text = f"{printable(path)}: {error}" if path else printable(str(error))
+        log.log(level, "%s: %s (%s)", verb, text, os.strerror(errno))
+    return errno
+
+
+class Operations(pyfuse3.Operations):
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, fs: Filesystem, deadline_seconds: float) -> None:
+        super().__init__()
+        self.fs = fs
+        self.deadline_seconds = deadline_seconds
+        self._table = fs.inodes
+
+    # ----- names and attributes ---------------------------------------------------------------------------------
+
+    @_guarded
+    async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        parent = self._table.get(parent_inode)
+        inode = await self.fs.lookup(parent, name)
+        if inode is None:
+            valid_seconds = self.fs.missing_valid_seconds(parent)
+            if valid_seconds <= 0:
+                raise NoEntry(parent.path())
+            return missing_entry(valid_seconds)
+        await self.fs.getattr(inode)
+        inode.lookups += 1
+        return self._entry(inode)
+
+    @_guarded
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        found = self._table.get(inode)
+        await self.fs.getattr(found)
+        return self._entry(found)
+
+    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        # Never 0: the kernel would ask again for each use. What just expired is asked for in a moment anyway.
+        return kernel_entry(self.fs, inode, max(0.1, self.fs.valid_seconds(inode)))
+
+    # The base class says coroutine; handlers.pxi calls it as a plain function.
+    def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:  # type: ignore[override]
+        for number, count in inode_list:
+            self._table.forget(number, count)
+
+    @_guarded
+    async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
+        await self.fs.access(self._table.get(inode), mode)
+        return True
+
+    @_guarded
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        return statvfs(self.fs.statfs())
+
+    # ----- directories ------------------------------------------------------------------------------------------
+
+    @_guarded
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        return await self.fs.opendir(self._table.get(inode))
+
+    @_guarded
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Cookies: 1 is behind `.`, 2 behind `..`, n + 2 behind the n-th entry of the handle's list."""
+        handle, entries = await self.fs.readdir(fh, max(0, start_id - 2))
+        directory = handle.inode
+        if start_id == 0 and not pyfuse3.readdir_reply(token, b".", self._entry(directory), 1):
+            return
+        if start_id <= 1:
+            parent = directory.parent or directory
+            if not pyfuse3.readdir_reply(token, b"..", self._entry(parent), 2):
+                return
+        fs, reply = self.fs, pyfuse3.readdir_reply
+        for index in range(max(0, start_id - 2), len(entries)):
+            inode = entries[index]
+            if inode.gone:
+                continue
+            entry = kernel_entry(fs, inode, max(0.1, fs.valid_seconds(inode)))
+            if not reply(token, inode.name, entry, index + 3):
+                return
+            inode.lookups += 1
+
+    @_guarded
+    async def releasedir(self, fh: int) -> None:
+        await self.fs.releasedir(fh)
+
+    @_guarded
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """Nothing to do: names are changed on the NAS before the call that changes them returns."""
+
+    # ----- files ------------------------------------------------------------------------------------------------
+
+    @_guarded
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        fh, keep_pages = await self.fs.open(self._table.get(inode), flags)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=keep_pages)
+
+    @_guarded
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        # pyfuse3 takes any contiguous buffer: a view of a cached piece goes to the kernel without a copy.
+        return await self.fs.read(fh, off, size)  # type: ignore[return-value]
+
+    @_guarded
+    async def flush(self, fh: int) -> None:
+        """Nothing to do for a file that was only read."""
+
+    @_guarded
+    async def release(self, fh: int) -> None:
+        await self.fs.release(fh)
+
+    # ----- what File Station does not have ----------------------------------------------------------------------
+
+    @_guarded
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        raise NotSupported("File Station shows no symbolic links")
+
+    @_guarded
+    async def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise self._refusal("symbolic links")
+
+    @_guarded
+    async def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise self._refusal("hard links")
+
+    @_guarded
+    async def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise self._refusal("special files")
+
+    def _refusal(self, what: str) -> FilesystemError:
+        if self.fs.options.read_only:
+            return ReadOnlyFilesystem(what)
+        return NotSupported(f"File Station has no {what}")
+
+    # ----- changes: refused until the write half is there ---------------------------------------------------------
+
+    @_guarded
+    async def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        raise ReadOnlyFilesystem("create")
+
+    @_guarded
+    async def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise ReadOnlyFilesystem("mkdir")
+
+    @_guarded
+    async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        raise ReadOnlyFilesystem("unlink")
+
+    @_guarded
+    async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        raise ReadOnlyFilesystem("rmdir")
+
+    @_guarded
+    async def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        raise ReadOnlyFilesystem("rename")
+
+    @_guarded
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        raise ReadOnlyFilesystem("setattr")
