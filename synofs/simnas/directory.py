@@ -67,15 +67,24 @@ class DirectoryReader:
             for entry in entries:
                 if entry.name.startswith(SPOOL_PREFIX) or (self._hide_not_utf8 and _is_not_utf8(entry.name)):
                     continue
-                if entry.is_symlink():
-                    has_links = True
-                    if not share.contains(os.path.realpath(entry.path)):
-                        continue
-                if entry.is_dir():
-                    names.append(Name(entry.name, True))
-                elif entry.is_file():
-                    names.append(Name(entry.name, False))
+                is_link = entry.is_symlink()
+                has_links = has_links or is_link
+                if is_link and not share.contains(os.path.realpath(entry.path)):
+                    continue
+                kind = _is_dir(entry)
+                if kind is not None:
+                    names.append(Name(entry.name, kind))
         return names, has_links
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool | None:
+    """Folder or file; None for what is neither, and for a link that leads nowhere."""
+    try:
+        if entry.is_dir():
+            return True
+        return False if entry.is_file() else None
+    except OSError:
+        return None
 
 
 def _stamp(real: str) -> tuple[int, int, int, int]:

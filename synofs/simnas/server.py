@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Iterator, Set
@@ -39,7 +40,7 @@ class Server(uvicorn.Server):
                 http=Connection,
                 ws="none",
                 lifespan="off",
-                log_level="warning",
+                log_level="error",
                 access_log=False,
                 server_header=False,
                 headers=[("server", "nginx")],
@@ -61,7 +62,15 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._nas.faults.clear()
+        cutting = asyncio.create_task(self._cut_connections())
         await super().shutdown(sockets)
+        cutting.cancel()
+
+    async def _cut_connections(self) -> None:
+        """What is not answered shortly after the end was asked for is not waited for."""
+        await asyncio.sleep(0.5)
+        for connection in list(self._connections()):
+            connection.drop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

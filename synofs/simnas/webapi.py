@@ -15,13 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from . import download, info_auth, listing, strike, wire
+from . import download, info_auth, listing, services, strike, wire
 from .catalogue import served_at
 from .nas import Answer, Call, Method, Nas
 from .pages import html_error
 from .wire import ApiError, Params
 
-METHODS: Mapping[str, Mapping[str, Method]] = info_auth.METHODS | listing.METHODS | download.METHODS
+METHODS: Mapping[str, Mapping[str, Method]] = (
+    info_auth.METHODS | listing.METHODS | download.METHODS | services.METHODS
+)
 
 _CGI_PATHS = ("entry.cgi", "auth.cgi", "query.cgi", "encryption.cgi")
 
