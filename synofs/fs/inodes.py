@@ -104,7 +104,8 @@ class InodeTable:
 
     def __init__(self, root_path: str) -> None:
         """`root_path`: what the mount shows, `/` for all shares or `/share`."""
-        self.root = Inode(ROOT_NUMBER, None, b"" if root_path == "/" else root_path.encode(), is_dir=True)
+        name = b"" if root_path == "/" else root_path.encode("utf-8", "surrogateescape")
+        self.root = Inode(ROOT_NUMBER, None, name, is_dir=True)
         self.root.lookups = 1  # the kernel holds the root from the start and never forgets it before the end
         self.root.rights = Rights.READ | Rights.EXECUTE
         self._by_number: dict[int, Inode] = {ROOT_NUMBER: self.root}
@@ -135,6 +136,14 @@ class InodeTable:
         inode = Inode(number, parent, name, is_dir)
         known[number] = inode
         return inode
+
+    def count_lookup(self, inode: Inode) -> None:
+        """The kernel was given `inode` once more.
+
+        The count belongs to the number, which is all that the kernel knows: an inode that was dropped while its
+        finder waited for something is taken back, or stands aside for the one that has its number by now.
+        """
+        self._by_number.setdefault(inode.number, inode).lookups += 1
 
     def forget(self, number: int, count: int) -> None:
         """The kernel gives back `count` references. Never raises: an exception here would end the mount."""

@@ -88,8 +88,9 @@ class Operations(pyfuse3.Operations):
                 raise NoEntry(parent.path())
             return missing_entry(valid_seconds)
         await self.fs.getattr(inode)
-        inode.lookups += 1
-        return self._entry(inode)
+        entry = self._entry(inode)
+        self._table.count_lookup(inode)
+        return entry
 
     @_guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
@@ -140,7 +141,7 @@ class Operations(pyfuse3.Operations):
             entry = kernel_entry(fs, inode, max(0.1, fs.valid_seconds(inode)))
             if not reply(token, inode.name, entry, index + 3):
                 return
-            inode.lookups += 1
+            self._table.count_lookup(inode)
 
     @_guarded
     async def releasedir(self, fh: int) -> None:

@@ -1,0 +1,234 @@
+"""A NAS in memory for unit tests: `synofs.remote.RemoteStore`'s reading half over a dictionary.
+
+It counts what it is asked, it can be stopped half-way through a call (`gate`), and it can be told to fail
+(`fail`). Time does not pass in it: with trio's `autojump_clock` a test decides what happens when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import trio
+
+from synofs.remote import (
+    Changed,
+    Fingerprint,
+    NotADirectory,
+    NotFound,
+    OnData,
+    OnPage,
+    RemoteEntry,
+    Rights,
+    ShortBody,
+    Space,
+)
+
+SECOND = 1_000_000_000
+
+
+@dataclass
+class Node:
+    """A file (`content`) or a folder (None)."""
+
+    content: bytes | None
+    mtime_ns: int
+    rights: Rights
+    size: int | None = None  # of a file that says another size than it has
+
+    def entry(self, name: str) -> RemoteEntry:
+        size = self.size if self.size is not None else len(self.content or b"")
+        return RemoteEntry(
+            name, self.content is None, size, self.mtime_ns, self.mtime_ns, self.mtime_ns, self.rights
+        )
+
+
+class Call(NamedTuple):
+    method: str
+    subject: str  # the path; of get_entries: the paths, separated by spaces
+    offset: int = 0
+    length: int = 0
+
+
+@dataclass
+class Gate:
+    """Calls that match stop here until it is opened."""
+
+    method: str
+    subject: str | None
+    skip: int = 0  # so many matching calls pass
+    reached: trio.Event = field(default_factory=trio.Event)
+    waiting: int = 0
+    _opened: trio.Event = field(default_factory=trio.Event)
+
+    async def pass_through(self) -> None:
+        if self.skip > 0:
+            self.skip -= 1
+            return
+        self.waiting += 1
+        self.reached.set()
+        await self._opened.wait()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+class MemoryStore:
+    """Where a call can be stopped: `list_dir` before it looks, `page` before each page is handed over,
+    `get_entries` before it looks, `answer` after it has looked, `read_range` before it looks, `piece` before each
+    piece is handed over, `space`.
+    """
+
+    def __init__(self, page_entries: int = 1000, piece_bytes: int = 64 * 1024) -> None:
+        self.nodes: dict[str, Node] = {"/": Node(None, 0, Rights.READ | Rights.EXECUTE)}
+        self.page_entries = page_entries
+        self.piece_bytes = piece_bytes
+        self.calls: list[Call] = []
+        self.bytes_sent = 0
+        self.ranges_ignored = False
+        self.ignores_ranges = False
+        self.cut_after: int | None = None  # the next downloads end after so many bytes
+        self.extra_names: dict[str, list[RemoteEntry]] = {}  # what a listing shows in addition, whatever it is
+        self.spaces: dict[str, Space | None] = {}
+        self._gates: list[Gate] = []
+        self._failures: list[tuple[str, str | None, Exception]] = []
+
+    # ----- what a test does to the NAS ----------------------------------------------------------------------------
+
+    def folder(self, path: str, *, mtime: int = 1000, rights: Rights = Rights.ALL) -> None:
+        self.nodes[path] = Node(None, mtime * SECOND, rights)
+
+    def file(self, path: str, content: bytes = b"", *, mtime: int = 1000, rights: Rights = Rights.ALL) -> None:
+        self.nodes[path] = Node(content, mtime * SECOND, rights)
+
+    def files(self, folder: str, count: int) -> list[bytes]:
+        names = [f"{number:06}" for number in range(count)]
+        for name in names:
+            self.file(f"{folder}/{name}")
+        return [name.encode() for name in names]
+
+    def remove(self, path: str) -> None:
+        """With everything below."""
+        for known in [known for known in self.nodes if known == path or known.startswith(path + "/")]:
+            del self.nodes[known]
+
+    def version(self, path: str) -> Fingerprint:
+        return self.nodes[path].entry("").fingerprint
+
+    def gate(self, method: str, subject: str | None = None, skip: int = 0) -> Gate:
+        gate = Gate(method, subject, skip)
+        self._gates.append(gate)
+        return gate
+
+    @contextmanager
+    def fail(self, method: str, error: Exception, subject: str | None = None) -> Iterator[None]:
+        """Matching calls fail inside the block: those of `list_dir` before the first page, those of `page` before
+        each page that no gate holds back."""
+        failure = (method, subject, error)
+        self._failures.append(failure)
+        try:
+            yield
+        finally:
+            self._failures.remove(failure)
+
+    def count(self, method: str, subject: str | None = None) -> int:
+        return len(self.asked(method, subject))
+
+    def asked(self, method: str, subject: str | None = None) -> list[Call]:
+        return [
+            call for call in self.calls if call.method == method and (subject is None or call.subject == subject)
+        ]
+
+    def reset(self) -> None:
+        self.calls.clear()
+        self.bytes_sent = 0
+
+    async def _point(self, name: str, subject: str) -> None:
+        await trio.lowlevel.checkpoint()
+        for gate in [g for g in self._gates if g.method == name and g.subject in (None, subject)]:
+            await gate.pass_through()
+        for method, failing, error in self._failures:
+            if method == name and failing in (None, subject):
+                raise error
+
+    # ----- RemoteStore --------------------------------------------------------------------------------------------
+
+    async def list_dir(self, path: str, on_page: OnPage) -> None:
+        self.calls.append(Call("list_dir", path))
+        await self._point("list_dir", path)
+        node = self.nodes.get(path)
+        if node is None:
+            raise NotFound("no such folder", path=path)
+        if node.content is not None:
+            raise NotADirectory("a file", path=path)
+        prefix = path.rstrip("/") + "/"
+        entries = [
+            child.entry(known.removeprefix(prefix))
+            for known, child in self.nodes.items()
+            if known.startswith(prefix) and known != "/" and "/" not in known.removeprefix(prefix)
+        ]
+        entries += self.extra_names.get(path, [])
+        for start in range(0, max(1, len(entries)), self.page_entries):
+            await self._point("page", path)
+            on_page(entries[start : start + self.page_entries])
+
+    async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
+        subject = " ".join(paths)
+        self.calls.append(Call("get_entries", subject))
+        await self._point("get_entries", subject)
+        found = [self.nodes.get(path) for path in paths]
+        entries = [
+            node.entry(path.rpartition("/")[2]) if node is not None else None
+            for path, node in zip(paths, found, strict=True)
+        ]
+        await self._point("answer", subject)
+        return entries
+
+    async def read_range(self, path: str, offset: int, length: int, size: int, on_data: OnData) -> None:
+        self.calls.append(Call("read_range", path, offset, length))
+        await self._point("read_range", path)
+        node = self.nodes.get(path)
+        if node is None or node.content is None:
+            raise NotFound("no such file", path=path)
+        if len(node.content) != size:
+            raise Changed("another size", path=path)
+        assert 0 <= offset < offset + length <= size, (offset, length, size)
+        if self.ignores_ranges:
+            self.ranges_ignored = True
+        position = offset
+        while position < offset + length:
+            await self._point("piece", path)
+            if self.cut_after is not None and position - offset >= self.cut_after:
+                raise ShortBody("cut", path=path)
+            # The version of the moment: a file that is rewritten in place changes under a download.
+            content = self.nodes[path].content or b""
+            piece = content[position : min(position + self.piece_bytes, offset + length)]
+            self.bytes_sent += len(piece)
+            await on_data(position, memoryview(piece))
+            position += len(piece)
+
+    async def space(self, share: str) -> Space | None:
+        self.calls.append(Call("space", share))
+        await self._point("space", share)
+        return self.spaces.get(share)
+
+
+class RecordingNotifier:
+    """`fs.listings.Notifier` that writes down what the kernel would be told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def content_changed(self, inode) -> None:
+        self.told.append(("content", inode.path()))
+
+    def attributes_changed(self, inode) -> None:
+        self.told.append(("attributes", inode.path()))
+
+    def entry_appeared(self, parent, name: bytes) -> None:
+        self.told.append(("appeared", f"{parent.path().rstrip('/')}/{name.decode()}"))
+
+    def entry_gone(self, parent, inode) -> None:
+        self.told.append(("gone", inode.path()))
