@@ -66,7 +66,7 @@ ODD_NAMES: tuple[bytes, ...] = (
     b"carriage\rreturn",
     b"tab\there",
     b"bell\x07 and escape \x1b[31m",
-    b"quote\"double",
+    b'quote"double',
     b"quote'single",
     b"back\\slash",
     b"[brackets]",

@@ -67,7 +67,7 @@ class Load:
         self.step = trio.Event()
         self.pages = 0
         self.done = False
-        self.error: RemoteError | None = None
+        self.error: Exception | None = None
 
     def advance(self) -> None:
         self.step.set()
@@ -96,7 +96,7 @@ class Listing:
         self.checked_at = 0.0  # when the request was sent: what happened on the NAS later is not in it
         self.complete = False
         self.load: Load | None = None
-        self.error: RemoteError | None = None  # why a first load ended before the last page
+        self.error: Exception | None = None  # why a first load ended before the last page
         self.used_at = 0.0
         self.use_count = 0
 
@@ -234,7 +234,7 @@ class Listings:
             await self._store.list_dir(
                 directory.path(), lambda page: self._take_page(listing, load, page, entries, by_name)
             )
-        except RemoteError as error:
+        except Exception as error:  # whoever waits raises it; here it would end the mount
             load.error = listing.error = error
             self._failed(listing, error, by_name)
         else:
@@ -260,9 +260,10 @@ class Listings:
                 self._refuse(directory, entry.name)
                 continue
             inode = table.obtain(directory, name, entry.is_dir)
-            change = table.update(inode, entry, load.started_at)
-            if inode.lookups and change is not Change.NOTHING:
-                self._tell(inode, change)
+            if inode.checked_at <= load.started_at:  # else a later answer is known
+                change = table.update(inode, entry, load.started_at)
+                if inode.lookups and change is not Change.NOTHING:
+                    self._tell(inode, change)
             if not inode.listed:
                 inode.listed = True
                 self._total_entries += 1
@@ -280,6 +281,7 @@ class Listings:
     def _complete(self, listing: Listing, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
         directory = listing.directory
         if directory.listing is not listing:  # dropped meanwhile: the directory itself is gone
+            listing.error = NoEntry(directory.path())
             self._abandon(by_name, kept={})
             return
         if listing.complete:
@@ -301,7 +303,7 @@ class Listings:
             if inode.listed and kept.get(name) is not inode:
                 self._unlist(inode)
 
-    def _failed(self, listing: Listing, error: RemoteError, by_name: dict[bytes, Inode]) -> None:
+    def _failed(self, listing: Listing, error: Exception, by_name: dict[bytes, Inode]) -> None:
         directory = listing.directory
         if listing.complete:
             self._abandon(by_name, kept=listing.by_name)
@@ -329,7 +331,7 @@ class Listings:
 
     def _unlist(self, inode: Inode, *, gone: bool = False) -> None:
         inode.listed = False
-        inode.gone = gone
+        inode.gone = inode.gone or gone
         self._total_entries -= 1
         if inode.listing is not None and (gone or inode.lookups == 0):
             self._drop(inode.listing)
@@ -347,11 +349,12 @@ class Listings:
         self._table.release(listing.directory)
 
     def _evict(self, keep: Listing) -> None:
-        """Drop the least recently used listings over the limit; the one in use and those loading stay."""
+        """Drop the least recently used listings over the limit; those being read or loaded stay."""
         for listing in list(self._cached.values()):
             if self._total_entries <= self._options.max_entries:
                 return
-            if listing is not keep and listing.load is None and listing.complete:
+            in_use = listing is keep or listing.load is not None or listing.directory.opens > 0
+            if listing.complete and not in_use:
                 self._drop(listing)
 
     # ----- polling ----------------------------------------------------------------------------------------------
@@ -384,3 +387,5 @@ class Listings:
                 load = polled.load
                 while load is not None and not load.done:
                     await load.step.wait()
+                if load is not None and load.error is not None and not isinstance(load.error, RemoteError):
+                    log.error("polling failed in a way nobody foresaw", exc_info=load.error)

@@ -141,7 +141,7 @@ def test_a_lookup_of_an_inode_that_was_dropped_meanwhile_makes_it_known_again() 
 
 
 def test_a_lookup_counts_for_the_inode_that_the_number_stands_for() -> None:
-    """Dropped meanwhile, and looked up anew by somebody else: the kernel knows one number, so there is one count."""
+    """Dropped meanwhile, and looked up anew by another call: the kernel knows one number, so one count."""
     table = InodeTable("/")
     old = table.obtain(table.root, b"a", is_dir=False)
     table.release(old)

@@ -1,0 +1,582 @@
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from synofs.fs.errors import NoEntry
+from synofs.fs.inodes import Inode, InodeTable
+from synofs.fs.listings import Listing, ListingOptions, Listings
+from synofs.remote import InputOutput, NotFound, PermissionDenied, RemoteEntry, Rights, Unreachable
+from tests.unit.memory_store import MemoryStore, RecordingNotifier
+from tests.unit.virtual_time import in_virtual_time
+
+pytestmark = in_virtual_time
+
+DIR_TTL = 30.0
+
+
+class Rig:
+    """Listings over a store in memory."""
+
+    def __init__(self, store: MemoryStore, options: ListingOptions) -> None:
+        self.store = store
+        self.notifier = RecordingNotifier()
+        self.table = InodeTable("/")
+        self.listings = Listings(self.table, store, self.notifier, options)
+
+    def folder(self, *names: bytes, known_to_kernel: bool = True) -> Inode:
+        inode = self.table.root
+        for name in names:
+            inode = self.table.obtain(inode, name, is_dir=True)
+            if known_to_kernel and not inode.lookups:
+                self.table.count_lookup(inode)
+        return inode
+
+    def child(self, parent: Inode, name: bytes, is_dir: bool = False) -> Inode:
+        return self.table.obtain(parent, name, is_dir)
+
+
+def names(listing: Listing) -> list[bytes]:
+    return [inode.name for inode in listing.entries]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore(page_entries=3)
+    store.folder("/s")
+    return store
+
+
+@pytest.fixture
+def options() -> ListingOptions:
+    return ListingOptions(dir_ttl_seconds=DIR_TTL)
+
+
+@pytest.fixture
+async def rig(store: MemoryStore, options: ListingOptions, nursery: trio.Nursery) -> Rig:
+    rig = Rig(store, options)
+    await nursery.start(rig.listings.run)
+    return rig
+
+
+# ----- loading ------------------------------------------------------------------------------------------------
+
+
+async def test_one_load_answers_everyone(rig: Rig, store: MemoryStore, nursery: trio.Nursery) -> None:
+    store.files("/s", 2)
+    gate = store.gate("list_dir")
+    folder = rig.folder(b"s")
+    answers: list[Listing] = []
+
+    async def ask(how) -> None:
+        answers.append(await how(folder))
+
+    for how in (rig.listings.begin, rig.listings.whole) * 50:
+        nursery.start_soon(ask, how)
+    await wait_all_tasks_blocked()
+    assert not answers
+    gate.open()
+    await wait_all_tasks_blocked()
+    assert len(answers) == 100
+    assert all(listing is answers[0] for listing in answers)
+    assert names(answers[0]) == [b"000000", b"000001"]
+    assert store.count("list_dir") == 1
+
+
+async def test_a_fresh_listing_costs_nothing(rig: Rig, store: MemoryStore) -> None:
+    folder = rig.folder(b"s")
+    listing = await rig.listings.whole(folder)
+    await trio.sleep(DIR_TTL - 0.1)
+    assert await rig.listings.begin(folder) is listing
+    assert store.count("list_dir") == 1
+
+
+async def test_the_age_of_a_listing_counts_from_when_it_was_asked_for(rig: Rig, store: MemoryStore) -> None:
+    folder = rig.folder(b"s")
+    gate = store.gate("page")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.listings.whole, folder)
+        await gate.reached.wait()
+        await trio.sleep(20)
+        gate.open()
+    listing = rig.listings.peek(folder)
+    assert listing is not None
+    assert rig.listings.remaining_seconds(listing) == pytest.approx(DIR_TTL - 20)
+    await trio.sleep(DIR_TTL - 20)
+    assert rig.listings.peek(folder) is None
+
+
+async def test_the_first_page_is_seen_before_the_last_has_come(rig: Rig, store: MemoryStore) -> None:
+    expected = store.files("/s", 7)
+    gate = store.gate("page", skip=1)
+    listing = await rig.listings.begin(rig.folder(b"s"))
+    assert names(listing) == expected[:3]
+    assert not listing.complete
+    entries = listing.entries
+    gate.open()
+    assert await rig.listings.more(listing)
+    while await rig.listings.more(listing):
+        pass
+    assert listing.complete
+    assert listing.entries is entries, "a reader holds this list: it may grow, never be replaced while loading"
+    assert names(listing) == expected
+
+
+async def test_an_empty_folder_is_a_listing(rig: Rig) -> None:
+    listing = await rig.listings.begin(rig.folder(b"s"))
+    assert listing.entries == []
+    assert not await rig.listings.more(listing)
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_load(rig: Rig, store: MemoryStore) -> None:
+    gate = store.gate("list_dir")
+    folder = rig.folder(b"s")
+    with trio.move_on_after(5) as gave_up:
+        await rig.listings.whole(folder)
+    assert gave_up.cancelled_caught
+    gate.open()
+    await rig.listings.whole(folder)
+    assert store.count("list_dir") == 1
+
+
+# ----- failing ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [Unreachable("no route"), PermissionDenied("no"), InputOutput("disk")])
+async def test_a_first_load_that_fails_raises_and_leaves_nothing_behind(
+    rig: Rig, store: MemoryStore, error: Exception
+) -> None:
+    store.files("/s", 7)
+    folder = rig.folder(b"s")
+    known = len(rig.table)
+    gate = store.gate("page", skip=2)
+    with store.fail("page", error):
+        for ask in (rig.listings.begin, rig.listings.whole):
+            with pytest.raises(type(error)):
+                await ask(folder)
+            assert folder.listing is None
+            assert rig.listings.total_entries == 0
+            assert list(rig.listings.cached()) == []
+            assert len(rig.table) == known
+    gate.open()
+    assert len((await rig.listings.whole(folder)).entries) == 7
+
+
+async def test_a_load_that_fails_half_way_tells_who_reads_it(rig: Rig, store: MemoryStore) -> None:
+    """A listing that ends early looks like deleted files: never silently."""
+    expected = store.files("/s", 7)
+    gate = store.gate("page", skip=2)
+    known = len(rig.table) + 1
+    listing = await rig.listings.begin(rig.folder(b"s"))
+    while len(listing.entries) < 6:
+        assert await rig.listings.more(listing)
+    with store.fail("page", Unreachable("no route")):
+        gate.open()
+        with pytest.raises(Unreachable):
+            await rig.listings.more(listing)
+    with pytest.raises(Unreachable):
+        await rig.listings.more(listing)
+    assert names(listing) == expected[:6]
+    assert len(rig.table) == known
+    assert rig.listings.total_entries == 0
+
+
+async def test_an_error_that_nobody_foresaw_reaches_the_caller_and_nobody_else(
+    rig: Rig, store: MemoryStore
+) -> None:
+    """The load runs beside the mount's other work: it must not take that along."""
+    folder = rig.folder(b"s")
+    with store.fail("list_dir", ValueError("a bug")), pytest.raises(ValueError, match="a bug"):
+        await rig.listings.whole(folder)
+    assert folder.listing is None
+    assert (await rig.listings.whole(folder)).complete
+
+
+async def test_a_reload_that_fails_with_a_bug_keeps_the_listing(rig: Rig, store: MemoryStore) -> None:
+    store.files("/s", 2)
+    folder = rig.folder(b"s")
+    listing = await rig.listings.whole(folder)
+    await trio.sleep(DIR_TTL + 1)
+    with store.fail("list_dir", ValueError("a bug")), pytest.raises(ValueError, match="a bug"):
+        await rig.listings.whole(folder)
+    assert await rig.listings.whole(folder) is listing
+    assert len(listing.entries) == 2
+
+
+async def test_when_the_nas_is_away_the_old_listing_stays_in_use(rig: Rig, store: MemoryStore) -> None:
+    expected = store.files("/s", 7)
+    folder = rig.folder(b"s")
+    await rig.listings.whole(folder)
+    store.files("/s", 20)
+    await trio.sleep(DIR_TTL)
+    with store.fail("list_dir", Unreachable("no route")):
+        for ask in (rig.listings.begin, rig.listings.whole):
+            assert names(await ask(folder)) == expected
+    assert rig.listings.stale_answers == 2
+    assert rig.listings.total_entries == 7
+
+
+async def test_when_the_nas_goes_away_in_the_middle_of_a_reload_the_old_listing_is_whole(
+    rig: Rig, store: MemoryStore
+) -> None:
+    expected = store.files("/s", 7)
+    folder = rig.folder(b"s")
+    await rig.listings.whole(folder)
+    known = len(rig.table)
+    store.remove("/s/000000")
+    store.files("/s", 20)
+    await trio.sleep(DIR_TTL)
+    gate = store.gate("page", skip=2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.listings.whole, folder)
+        await gate.reached.wait()
+        with store.fail("page", Unreachable("no route")):
+            gate.open()
+            await wait_all_tasks_blocked()
+    assert folder.listing is not None
+    assert names(folder.listing) == expected
+    assert rig.listings.total_entries == 7
+    assert len(rig.table) == known
+    assert rig.notifier.told == []
+
+
+async def test_a_refusal_is_told_although_an_old_listing_is_there(rig: Rig, store: MemoryStore) -> None:
+    store.files("/s", 2)
+    folder = rig.folder(b"s")
+    await rig.listings.whole(folder)
+    await trio.sleep(DIR_TTL)
+    with store.fail("list_dir", PermissionDenied("rights were taken away")), pytest.raises(PermissionDenied):
+        await rig.listings.begin(folder)
+
+
+async def test_a_folder_that_is_gone_is_forgotten_and_told(rig: Rig, store: MemoryStore) -> None:
+    store.files("/s", 2)
+    share = rig.folder(b"s")
+    await rig.listings.whole(rig.table.root)
+    await rig.listings.whole(share)
+    store.remove("/s")
+    await trio.sleep(DIR_TTL)
+    with pytest.raises(NotFound):
+        await rig.listings.whole(share)
+    assert share.gone
+    assert share.listing is None
+    assert ("gone", "/s") in rig.notifier.told
+    assert rig.listings.peek(rig.table.root) is None, "the parent's listing names it: to be asked for again"
+    with pytest.raises(NoEntry):
+        await rig.listings.whole(share)
+    assert store.count("list_dir", "/s") == 2, "what is known to be gone is not asked for"
+
+
+# ----- reloading ----------------------------------------------------------------------------------------------
+
+
+async def test_a_reload_swaps_at_its_end_and_tells_exactly_what_changed(rig: Rig, store: MemoryStore) -> None:
+    for name in ("same", "grown", "touched", "denied", "deleted"):
+        store.file(f"/s/{name}", b"12345")
+    store.file("/s/becomes a folder")
+    folder = rig.folder(b"s")
+    before = (await rig.listings.whole(folder)).entries
+    listed = list(before)
+    for inode in before:
+        rig.table.count_lookup(inode)
+    store.file("/s/grown", b"123456")
+    store.file("/s/touched", b"12345", mtime=2000)
+    store.file("/s/denied", b"12345", rights=Rights.NONE)
+    store.remove("/s/deleted")
+    store.remove("/s/becomes a folder")
+    store.folder("/s/becomes a folder")
+    store.file("/s/new")
+    await trio.sleep(DIR_TTL)
+    gate = store.gate("page", skip=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.listings.whole, folder)
+        await gate.reached.wait()
+        assert folder.listing is not None
+        assert folder.listing.entries is before, "who reads now still reads the old list"
+        gate.open()
+    assert before == listed, "a reader's positions stay as they are"
+    assert sorted(names(folder.listing)) == [b"becomes a folder", b"denied", b"grown", b"new", b"same", b"touched"]
+    assert sorted(rig.notifier.told) == [
+        ("appeared", "/s/new"),
+        ("attributes", "/s/denied"),
+        ("content", "/s/grown"),
+        ("content", "/s/touched"),
+        ("gone", "/s/becomes a folder"),
+        ("gone", "/s/deleted"),
+    ]
+
+
+async def test_what_the_kernel_does_not_know_is_not_told(rig: Rig, store: MemoryStore) -> None:
+    store.file("/s/grown")
+    folder = rig.folder(b"s")
+    await rig.listings.whole(folder)
+    store.file("/s/grown", b"1")
+    await trio.sleep(DIR_TTL)
+    await rig.listings.whole(folder)
+    assert rig.notifier.told == []
+
+
+async def test_a_first_listing_tells_nothing(rig: Rig, store: MemoryStore) -> None:
+    store.files("/s", 5)
+    await rig.listings.whole(rig.folder(b"s"))
+    assert rig.notifier.told == []
+
+
+async def test_inodes_stay_the_same_over_a_reload(rig: Rig, store: MemoryStore) -> None:
+    store.files("/s", 5)
+    folder = rig.folder(b"s")
+    before = list((await rig.listings.whole(folder)).entries)
+    await trio.sleep(DIR_TTL)
+    after = (await rig.listings.whole(folder)).entries
+    assert store.count("list_dir") == 2
+    assert all(one is other for one, other in zip(before, after, strict=True))
+
+
+async def test_an_entry_that_is_gone_is_dropped_unless_the_kernel_holds_it(rig: Rig, store: MemoryStore) -> None:
+    store.file("/s/held")
+    store.file("/s/not held")
+    folder = rig.folder(b"s")
+    listing = await rig.listings.whole(folder)
+    held, dropped = listing.by_name[b"held"], listing.by_name[b"not held"]
+    rig.table.count_lookup(held)
+    store.remove("/s/held")
+    store.remove("/s/not held")
+    await trio.sleep(DIR_TTL)
+    await rig.listings.whole(folder)
+    assert held.gone
+    assert dropped.gone
+    assert rig.table.get(held.number) is held
+    assert rig.listings.total_entries == 0
+    rig.table.forget(held.number, 1)
+    assert len(rig.table) == 2
+
+
+async def test_a_page_asked_for_before_a_later_answer_does_not_undo_it(rig: Rig, store: MemoryStore) -> None:
+    store.file("/s/a", b"old", mtime=1)
+    folder = rig.folder(b"s")
+    listing = await rig.listings.whole(folder)
+    inode = listing.by_name[b"a"]
+    await trio.sleep(DIR_TTL)
+    late_page = store.gate("page")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.listings.whole, folder)
+        await late_page.reached.wait()
+        await trio.sleep(1)
+        newer = RemoteEntry("a", False, 5, 5, 5, 5, Rights.ALL)
+        rig.table.update(inode, newer, trio.current_time())
+        late_page.open()
+    assert inode.size == 5
+    assert folder.listing.by_name[b"a"] is inode
+
+
+# ----- hostile answers ----------------------------------------------------------------------------------------
+
+HOSTILE = ["", ".", "..", "a/b", "../x", "n\0l", "x" * 256, "\ud800"]
+
+
+async def test_hostile_names_are_left_out_counted_and_logged_once(
+    rig: Rig, store: MemoryStore, expect_logs
+) -> None:
+    expect_logs(r"^/s: the NAS lists a name that no program here could open")
+    store.file("/s/good")
+    store.extra_names["/s"] = [RemoteEntry(name, False, 1, 1, 1, 1, Rights.ALL) for name in HOSTILE]
+    folder = rig.folder(b"s")
+    assert names(await rig.listings.whole(folder)) == [b"good"]
+    assert rig.listings.hostile_names == len(HOSTILE)
+    await trio.sleep(DIR_TTL)
+    await rig.listings.whole(folder)
+    assert rig.listings.hostile_names == 2 * len(HOSTILE)
+    assert rig.listings.total_entries == 1
+
+
+async def test_hostile_names_are_logged_once_for_a_folder(
+    rig: Rig, store: MemoryStore, expect_logs, caplog: pytest.LogCaptureFixture
+) -> None:
+    expect_logs("no program here could open")
+    store.extra_names["/s"] = [RemoteEntry(name, False, 1, 1, 1, 1, Rights.ALL) for name in HOSTILE]
+    folder = rig.folder(b"s")
+    for _ in range(3):
+        await rig.listings.whole(folder)
+        await trio.sleep(DIR_TTL)
+    assert len(caplog.records) == 1
+
+
+async def test_a_name_listed_twice_is_shown_once(rig: Rig, store: MemoryStore, expect_logs) -> None:
+    expect_logs("no program here could open")
+    store.file("/s/twin", b"1")
+    store.extra_names["/s"] = [RemoteEntry("twin", True, 0, 1, 1, 1, Rights.ALL)]
+    listing = await rig.listings.whole(rig.folder(b"s"))
+    assert names(listing) == [b"twin"]
+    assert not listing.entries[0].is_dir
+    assert rig.listings.total_entries == 1
+    assert rig.listings.hostile_names == 1
+
+
+# ----- bounds -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [ListingOptions(dir_ttl_seconds=DIR_TTL, max_entries=10)])
+async def test_the_least_recently_used_listings_are_dropped_with_their_inodes(rig: Rig, store: MemoryStore) -> None:
+    folders = []
+    for name in ("a", "b", "c"):
+        store.folder(f"/s/{name}")
+        store.files(f"/s/{name}", 4)
+        folders.append(rig.folder(b"s", name.encode()))
+    known = len(rig.table)
+    a, b, c = folders
+    await rig.listings.whole(a)
+    await rig.listings.whole(b)
+    await rig.listings.whole(a)  # used again: b is the least recently used now
+    await rig.listings.whole(c)
+    assert b.listing is None
+    assert a.listing is not None
+    assert c.listing is not None
+    assert rig.listings.total_entries == 8
+    assert len(rig.table) == known + 8
+
+
+@pytest.mark.parametrize("options", [ListingOptions(dir_ttl_seconds=DIR_TTL, max_entries=10)])
+async def test_evicting_never_drops_what_the_kernel_knows(rig: Rig, store: MemoryStore) -> None:
+    store.folder("/s/a")
+    store.folder("/s/b")
+    store.files("/s/a", 8)
+    store.files("/s/b", 8)
+    a = rig.folder(b"s", b"a")
+    held = (await rig.listings.whole(a)).by_name[b"000003"]
+    rig.table.count_lookup(held)
+    await rig.listings.whole(rig.folder(b"s", b"b"))
+    assert a.listing is None
+    assert not held.listed
+    assert rig.table.get(held.number) is held
+    assert not held.gone
+    again = await rig.listings.whole(a)
+    assert again.by_name[b"000003"] is held
+
+
+@pytest.mark.parametrize("options", [ListingOptions(dir_ttl_seconds=DIR_TTL, max_entries=10)])
+async def test_a_listing_larger_than_the_bound_still_works(rig: Rig, store: MemoryStore) -> None:
+    store.files("/s", 50)
+    assert len((await rig.listings.whole(rig.folder(b"s"))).entries) == 50
+
+
+@pytest.mark.parametrize("options", [ListingOptions(dir_ttl_seconds=DIR_TTL, max_entries=10)])
+async def test_a_walk_through_many_folders_stays_within_the_bound(rig: Rig, store: MemoryStore) -> None:
+    for number in range(50):
+        store.folder(f"/s/{number}")
+        store.files(f"/s/{number}", 3)
+    share = rig.folder(b"s")
+    for folder in list((await rig.listings.whole(share)).entries):
+        await rig.listings.whole(folder)
+        assert rig.listings.total_entries <= 10 + 3
+    assert len(rig.table) <= 2 + 10 + 3
+
+
+@pytest.mark.parametrize("options", [ListingOptions(dir_ttl_seconds=DIR_TTL, max_entries=10)])
+async def test_a_folder_that_somebody_reads_is_not_evicted(rig: Rig, store: MemoryStore) -> None:
+    store.folder("/s/a")
+    store.folder("/s/b")
+    store.files("/s/a", 8)
+    store.files("/s/b", 8)
+    a = rig.folder(b"s", b"a")
+    a.opens = 1
+    listing = await rig.listings.whole(a)
+    await rig.listings.whole(rig.folder(b"s", b"b"))
+    assert a.listing is listing
+    assert all(rig.table.get(inode.number) is inode for inode in listing.entries)
+
+
+async def test_an_entry_known_to_be_gone_is_still_gone_after_an_eviction(rig: Rig, store: MemoryStore) -> None:
+    store.file("/s/a")
+    folder = rig.folder(b"s")
+    listing = await rig.listings.whole(folder)
+    inode = listing.by_name[b"a"]
+    rig.table.count_lookup(inode)
+    inode.gone = True
+    rig.listings._drop(listing)
+    assert inode.gone
+
+
+async def test_a_folder_dropped_while_it_loads_lets_its_readers_go(rig: Rig, store: MemoryStore) -> None:
+    """The parent's reload finds the folder gone while the folder's own listing is still on its way."""
+    store.folder("/s/sub")
+    store.files("/s/sub", 7)
+    share = rig.folder(b"s")
+    sub = rig.folder(b"s", b"sub")
+    await rig.listings.whole(share)
+    gate = store.gate("page", "/s/sub", skip=1)
+    listing = await rig.listings.begin(sub)
+    assert names(listing) == [b"000000", b"000001", b"000002"]
+    node = store.nodes.pop("/s/sub")
+    await trio.sleep(DIR_TTL)
+    await rig.listings.whole(share)
+    assert sub.gone
+    assert sub.listing is None
+    store.nodes["/s/sub"] = node
+    gate.open()
+    await wait_all_tasks_blocked()
+    with pytest.raises(NoEntry):
+        await rig.listings.more(listing)
+    assert rig.listings.total_entries == 0
+    assert len(rig.table) == 3
+
+
+# ----- polling ------------------------------------------------------------------------------------------------
+
+
+async def test_a_folder_that_somebody_came_back_to_is_polled(rig: Rig, store: MemoryStore) -> None:
+    folder = rig.folder(b"s")
+    await rig.listings.whole(folder)
+    await rig.listings.whole(folder)
+    await trio.sleep(1)
+    store.file("/s/from a colleague")
+    await trio.sleep(2 * DIR_TTL)
+    assert ("appeared", "/s/from a colleague") in rig.notifier.told
+
+
+async def test_a_folder_that_was_listed_once_is_never_polled(rig: Rig, store: MemoryStore) -> None:
+    await rig.listings.whole(rig.folder(b"s"))
+    await trio.sleep(10 * DIR_TTL)
+    assert store.count("list_dir") == 1
+
+
+async def test_polling_stops_when_nobody_uses_the_folder_any_more(
+    rig: Rig, store: MemoryStore, options: ListingOptions
+) -> None:
+    folder = rig.folder(b"s")
+    await rig.listings.whole(folder)
+    await rig.listings.whole(folder)
+    await trio.sleep(options.poll_recent_seconds + DIR_TTL)
+    store.reset()
+    await trio.sleep(1000)
+    assert store.calls == []
+
+
+@pytest.mark.parametrize("options", [ListingOptions(dir_ttl_seconds=DIR_TTL, poll_max_directories=2)])
+async def test_polling_is_gentle(rig: Rig, store: MemoryStore) -> None:
+    await trio.sleep(1)
+    for name in ("a", "b", "c", "d"):
+        store.folder(f"/s/{name}")
+        for _ in range(2):
+            await rig.listings.whole(rig.folder(b"s", name.encode()))
+        await trio.sleep(0.1)
+    store.reset()
+    await trio.sleep(2 * DIR_TTL - 1)  # one round of polling
+    assert {call.subject for call in store.calls} == {"/s/d", "/s/c"}
+
+
+@pytest.mark.parametrize(
+    "error", [Unreachable("no route"), PermissionDenied("no"), NotFound("gone"), ValueError("a bug")]
+)
+async def test_polling_survives_every_failure(rig: Rig, store: MemoryStore, error: Exception, expect_logs) -> None:
+    if isinstance(error, ValueError):
+        expect_logs("a bug|nobody foresaw")
+    folder = rig.folder(b"s")
+    for _ in range(2):
+        await rig.listings.whole(folder)
+    with store.fail("list_dir", error):
+        await trio.sleep(2 * DIR_TTL)
+    assert store.count("list_dir") >= 2
+    if not isinstance(error, NotFound):
+        store.file("/s/new")
+        assert b"new" in (await rig.listings.whole(folder)).by_name
