@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quota-bytes", type=int, metavar="N", help="all shares hold N bytes at most (415)")
     parser.add_argument("--volume-bytes", type=int, metavar="N", help="size of the volume (full: 416)")
     parser.add_argument(
+        "--max-body-bytes", type=int, metavar="N", help="larger uploads get HTTP 413, as from a proxy in front"
+    )
+    parser.add_argument(
         "--quirk", action="append", default=[], metavar="NAME=VARIANT", help="see below; may be repeated"
     )
     return parser
@@ -99,6 +102,7 @@ def _options(given: argparse.Namespace) -> Options:
         recycle_bin=given.recycle_bin,
         quota_bytes=given.quota_bytes,
         volume_bytes=given.volume_bytes,
+        max_body_bytes=given.max_body_bytes,
         quirks=Quirks().with_settings(given.quirk),
     )
 

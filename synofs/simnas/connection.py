@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,6 +27,7 @@ class Connection(HttpToolsProtocol):
     """A connection from its accept to its end."""
 
     lost: asyncio.Event
+    _sending_file = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.lost = asyncio.Event()
@@ -58,11 +60,16 @@ class Connection(HttpToolsProtocol):
     def drop(self, *, reset: bool = False) -> None:
         """Ends the connection now; what is not sent yet is lost. With `reset`, the peer sees ECONNRESET."""
         raw = self.transport.get_extra_info("socket")
-        if reset and raw is not None:
+        if reset:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if self.cycle is not None:
             self.cycle.disconnected = True
-        self.transport.abort()
+        if self._sending_file:
+            # The socket must outlive the sendfile call that waits for it: that one now fails, and drops.
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
+        else:
+            self.transport.abort()
 
     def hang_up(self, *, reset: bool = False) -> None:
         """Ends the connection after what has been written so far, in the middle of a response."""
@@ -81,7 +88,11 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused:
             await self.flow.drain()
         count = min(count, _SEND_BYTES)
-        sent = await asyncio.get_running_loop().sendfile(self.transport, file, offset, count, fallback=False)
+        self._sending_file = True
+        try:
+            sent = await asyncio.get_running_loop().sendfile(self.transport, file, offset, count, fallback=False)
+        finally:
+            self._sending_file = False
         # The response cycle counts the body it has seen, and has not seen this.
         self.cycle.expected_content_length -= sent
         return sent

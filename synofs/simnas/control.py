@@ -86,6 +86,8 @@ class Control:
                         connection.drop()
             case "restart":
                 nas.sessions.expire_all(fault.code)
+                nas.tasks.forget_all()
+                nas.slices.clear()
                 self._refuse_until = asyncio.get_running_loop().time() + fault.seconds
                 own = cast(Connection, request.scope["simnas.connection"])
                 for connection in list(self._connections()):

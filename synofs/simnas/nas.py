@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,10 +24,14 @@ from .records import Records
 from .sessions import Session, Sessions
 from .shares import Location, Shares
 from .stats import Stats
+from .tasks import Tasks
 from .volume import Volume
 from .wire import ApiError, Params
 
 Result = TypeVar("Result")
+
+# In the scope of a request: its body has been read to the end.
+BODY_COMPLETE = "simnas.body_complete"
 
 
 class Nas:
@@ -42,6 +48,12 @@ class Nas:
         self.records = Records(options.accounts)
         self.stats = Stats()
         self.faults = FaultList()
+        # Files that arrive in slices: the name the client knows, and the file on disk.
+        self.slices: dict[str, str] = {}
+        self.slice_numbers = itertools.count(1)
+        # Held by whatever looks whether a name is taken and then takes it.
+        self.changes = threading.Lock()
+        self.tasks = Tasks(options.quirks)
         self.uplink = Link(options.bandwidth_mbit)
         self.downlink = Link(options.bandwidth_mbit)
         # The disk. Its own pool, so that slow disk work of many calls cannot use up asyncio's default one.
@@ -50,6 +62,12 @@ class Nas:
     async def on_disk(self, work: Callable[..., Result], *args: Any) -> Result:
         """Runs blocking work in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._disk, partial(work, *args))
+
+    def close(self) -> None:
+        """The end of the process: nothing that runs is waited for."""
+        self.faults.clear()
+        self.tasks.close()
+        self._disk.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass

@@ -70,6 +70,7 @@ class Options:
     recycle_bin: bool = False
     quota_bytes: int | None = None
     volume_bytes: int | None = None
+    max_body_bytes: int | None = None
     quirks: Quirks = field(default_factory=Quirks)
 
 

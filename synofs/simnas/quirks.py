@@ -85,7 +85,13 @@ class Quirks:
 
     # changes and tasks
     existing_folder: str = _quirk("414", "success", about="CreateFolder on an existing folder")
+    forbidden_characters: str = _quirk(
+        "refused", "allowed", about='new names with \\ : * ? " < > | (a slash is always refused)'
+    )
     illegal_name: str = _quirk("418", "408", about="nested code for a name with forbidden characters")
+    not_empty: str = _quirk(
+        "401", "414", "421", about="nested code of Delete with recursive=false on a folder with entries"
+    )
     copymove_failure: str = _quirk(
         "status",
         "error",
@@ -96,6 +102,7 @@ class Quirks:
         "sometimes", "never", "always", about="a task that ends at once is gone before its first status"
     )
     late_tasks: str = _quirk("no", "yes", about="the first status of a task comes before it is registered: 599")
+    search_pattern: str = _quirk("space", "comma", about="what separates the patterns of a Search")
     search_limit_0: str = _quirk("nothing", "all", about="Search.list with limit=0")
     lazy_thumbs: str = _quirk("yes", "no", about="the first Thumb.get of a file answers 404")
 

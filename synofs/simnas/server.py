@@ -65,6 +65,7 @@ class Server(uvicorn.Server):
         cutting = asyncio.create_task(self._cut_connections())
         await super().shutdown(sockets)
         cutting.cancel()
+        self._nas.close()
 
     async def _cut_connections(self) -> None:
         """What is not answered shortly after the end was asked for is not waited for."""

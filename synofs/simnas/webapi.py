@@ -15,15 +15,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from . import download, info_auth, listing, services, strike, wire
+from . import (
+    background,
+    changes,
+    copymove,
+    download,
+    info_auth,
+    listing,
+    measures,
+    services,
+    strike,
+    upload,
+    wire,
+)
 from .catalogue import served_at
-from .nas import Answer, Call, Method, Nas
+from .nas import BODY_COMPLETE, Answer, Call, Method, Nas
 from .pages import html_error
 from .wire import ApiError, Params
 
-METHODS: Mapping[str, Mapping[str, Method]] = (
-    info_auth.METHODS | listing.METHODS | download.METHODS | services.METHODS
-)
+METHODS: Mapping[str, Mapping[str, Method]] = {
+    api: methods
+    for module in (background, changes, copymove, download, info_auth, listing, measures, services, upload)
+    for api, methods in module.METHODS.items()
+}
 
 _CGI_PATHS = ("entry.cgi", "auth.cgi", "query.cgi", "encryption.cgi")
 
@@ -39,7 +53,7 @@ class WebApi:
         self._nas = nas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, self._counting(receive))
+        request = Request(scope, self._counting(scope, receive))
         path = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
         if path.partition("/")[0] not in _CGI_PATHS:
             await html_error(404)(scope, receive, send)
@@ -72,10 +86,11 @@ class WebApi:
         params = Params(fields, 2 if takes_json else 1, quirks)
         return Call(self._nas, request, api, number, method, params)
 
-    def _counting(self, receive: Receive) -> Receive:
+    def _counting(self, scope: Scope, receive: Receive) -> Receive:
         async def counted() -> Message:
             message = await receive()
             size = len(message.get("body", b""))
+            scope[BODY_COMPLETE] = not message.get("more_body", False)
             self._nas.stats.bytes_received += size
             await self._nas.uplink.pass_bytes(size)
             return message
