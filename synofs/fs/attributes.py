@@ -50,7 +50,7 @@ class Attributes:
 
         When the NAS cannot be asked, attributes that are known stay in use.
         """
-        if inode.parent is None or self.remaining_seconds(inode) > 0:
+        if inode.parent is None or inode.staged is not None or self.remaining_seconds(inode) > 0:
             return
         try:
             await self.renew(inode)
@@ -119,7 +119,7 @@ class Attributes:
 
     def take(self, inode: Inode, entry: RemoteEntry | None, asked_at: float) -> None:
         """Believe an answer that was asked for at `asked_at`, unless a later one is known."""
-        if inode.checked_at > asked_at:
+        if inode.checked_at > asked_at or inode.staged is not None:
             return
         if entry is None or entry.is_dir != inode.is_dir:
             inode.gone = True

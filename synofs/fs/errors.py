@@ -49,3 +49,7 @@ class InvalidArgument(FilesystemError):
 
 class DeadlineExceeded(FilesystemError):
     """The NAS did not answer in time; it may still do so later."""
+
+
+class DirectoryNotEmpty(FilesystemError):
+    """A folder that still has entries cannot be removed or replaced."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import trio
 
 from synofs.content.reader import Reader
+from synofs.content.staging import StagingArea
 from synofs.fs.attributes import AttributeOptions, Attributes
 from synofs.fs.errors import (
     AccessDenied,
-    InvalidArgument,
+    EntryExists,
     IsADirectory,
     NoEntry,
     NotADirectory,
@@ -27,7 +28,9 @@ from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listings import Listing, ListingOptions, Listings, Notifier
 from synofs.fs.names import remote_name
+from synofs.fs.namespace import Namespace
 from synofs.fs.space import SpaceCache
+from synofs.fs.writes import WriteOptions, Writes
 from synofs.remote import Changed, NotFound, RemoteEntry, RemoteStore, Rights, Space
 
 
@@ -53,16 +56,21 @@ class SilentNotifier:
 
 class Filesystem:
     def __init__(
-        self, store: RemoteStore, options: FsOptions, reader: Reader, notifier: Notifier | None = None
+        self,
+        store: RemoteStore,
+        options: FsOptions,
+        reader: Reader,
+        notifier: Notifier | None = None,
+        staging: StagingArea | None = None,
+        write_options: WriteOptions | None = None,
     ) -> None:
+        """Without `staging` and `write_options` the filesystem is read-only, whatever the options say."""
         self.options = options
         self._store = store
         self._reader = reader
         notifier = notifier or SilentNotifier()
         self.inodes = InodeTable("/" + options.share if options.share else "/")
-        self._listings = Listings(
-            self.inodes, store, notifier, ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds)
-        )
+        self._listings = Listings(self.inodes, store, notifier, ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds))
         self._attributes = Attributes(
             self.inodes, self._listings, store, notifier, AttributeOptions(options.attr_ttl_seconds)
         )
@@ -70,12 +78,26 @@ class Filesystem:
         self._dirs: HandleTable[DirHandle] = HandleTable()
         self._space = SpaceCache(store, self._shown_shares)
         self._nursery: trio.Nursery | None = None
+        self.writes: Writes | None = None
+        self._names: Namespace | None = None
+        if staging is not None and write_options is not None and not options.read_only:
+            self.writes = Writes(
+                self.inodes, self._listings, self._attributes, store, reader, notifier, staging, write_options
+            )
+            self._names = Namespace(self.inodes, self._listings, store, notifier, self.writes, write_options.client)
+
+    @property
+    def read_only(self) -> bool:
+        return self.writes is None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve background work (listings, polling) until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._listings.run)
+            if self.writes is not None and self._names is not None:
+                await nursery.start(self.writes.run)
+                nursery.start_soon(self._names.recover)
             task_status.started()
             await trio.sleep_forever()
 
@@ -131,7 +153,7 @@ class Filesystem:
         bits = 0
         if rights & Rights.READ:
             bits |= 0o444
-        if rights & Rights.WRITE and not self.options.read_only:
+        if rights & Rights.WRITE and not self.read_only:
             bits |= 0o222
         if rights & Rights.EXECUTE:
             bits |= 0o111
@@ -140,7 +162,7 @@ class Filesystem:
     async def access(self, inode: Inode, mode: int) -> None:
         """access(2): R_OK, W_OK, X_OK against what the NAS lets this session do. Raises `AccessDenied`."""
         await self.getattr(inode)
-        if mode & os.W_OK and self.options.read_only:
+        if mode & os.W_OK and self.read_only:
             raise ReadOnlyFilesystem(inode.path())
         needed = (
             (Rights.READ if mode & os.R_OK else 0)
@@ -184,35 +206,76 @@ class Filesystem:
     async def releasedir(self, number: int) -> None:
         handle = self._dirs.pop(number)
         if handle is not None:
-            self._closed(handle.inode)
+            handle.inode.opens -= 1
+            self.inodes.release(handle.inode)
 
     # ----- files ------------------------------------------------------------------------------------------------
 
     async def open(self, inode: Inode, flags: int) -> tuple[int, bool]:
-        """A handle, and whether the kernel may keep the pages that it has of this file."""
+        """A handle, and whether the kernel may keep the pages that it has of this file. Truncates for O_TRUNC: the
+        kernel sends no other call for it."""
         if inode.is_dir:
             raise IsADirectory(inode.path())
-        if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
-            self._need_writable(inode)
+        writing = flags & os.O_ACCMODE != os.O_RDONLY
+        if writing or flags & os.O_TRUNC:
+            self._writable_half()
         await self.getattr(inode)
         if inode.gone:
             raise NoEntry(inode.path())
-        if not inode.rights & Rights.READ:
-            raise AccessDenied(inode.path())
+        self._check_rights(inode, flags)
+        if flags & os.O_TRUNC:
+            await self._writable_half().begin(inode, empty=True)
         version = inode.fingerprint
-        keep_pages = inode.kernel_cached == version
+        keep_pages = inode.staged is not None or inode.kernel_cached == version
         inode.kernel_cached = version
+        return self._add_handle(inode, flags), keep_pages
+
+    def _check_rights(self, inode: Inode, flags: int) -> None:
+        access = flags & os.O_ACCMODE
+        needed = Rights.NONE
+        if access != os.O_WRONLY:
+            needed |= Rights.READ
+        if access != os.O_RDONLY:
+            needed |= Rights.WRITE
+        if needed & ~inode.rights:
+            raise AccessDenied(inode.path())
+
+    def _add_handle(self, inode: Inode, flags: int) -> int:
+        reader = self._reader.open(inode.number, inode.fingerprint, inode.path)
+        handle = FileHandle(inode, inode.fingerprint, reader, flags)
         inode.opens += 1
-        reader = self._reader.open(inode.number, version, inode.path)
-        return self._files.add(FileHandle(inode, version, reader)), keep_pages
+        if handle.writable:
+            inode.writers += 1
+        return self._files.add(handle)
+
+    async def create(self, parent: Inode, name: bytes, flags: int) -> tuple[Inode, int]:
+        """A new file, open. Without O_EXCL an existing one is opened."""
+        names = self._name_half()
+        try:
+            inode = await names.create(parent, name)
+        except EntryExists:
+            if flags & os.O_EXCL:
+                raise
+            found = await self.lookup(parent, name)
+            if found is None:
+                raise
+            number, _ = await self.open(found, flags)
+            return found, number
+        return inode, self._add_handle(inode, flags)
 
     async def read(self, number: int, offset: int, length: int) -> bytes | memoryview:
         """Bytes of the version that the handle pinned; `Changed` once there is another on the NAS.
 
         A handle that has not handed out anything yet follows the change instead. Even bytes that are in memory are
         refused to a handle with an old version: all handles share the kernel's pages, and those must not be mixed.
+        What was written here is seen by every handle here at once.
         """
         handle = self._files.get(number)
+        inode = handle.inode
+        if inode.staged is not None and self.writes is not None:
+            return await self.writes.read(inode, inode.staged, offset, length)
+        if handle.version != inode.fingerprint and inode.own_version == inode.fingerprint:
+            self._pin(handle)
         try:
             data = await self._read_pinned(handle, offset, length)
         except Changed:
@@ -232,6 +295,11 @@ class Filesystem:
             raise StaleInode(inode.path()) from error
         if handle.served or inode.fingerprint == handle.version:
             raise Changed("the file was changed on the NAS", path=inode.path())
+        self._pin(handle)
+
+    def _pin(self, handle: FileHandle) -> None:
+        """From here on the handle reads the version that the inode has now."""
+        inode = handle.inode
         handle.reader.close()
         handle.version = inode.kernel_cached = inode.fingerprint
         handle.reader = self._reader.open(inode.number, handle.version, inode.path)
@@ -246,15 +314,72 @@ class Filesystem:
         if handle.inode.fingerprint != handle.version:
             raise Changed("the file was changed on the NAS", path=handle.inode.path())
 
+    async def write(self, number: int, offset: int, data: bytes) -> int:
+        handle = self._files.get(number)
+        await self._writable_half().write(handle.inode, offset, data, append=handle.append)
+        return len(data)
+
+    async def flush(self, number: int) -> None:
+        """close(2) of one descriptor. What it promises depends on the write mode."""
+        handle = self._files.get(number)
+        if handle.writable and self.writes is not None:
+            await self.writes.closing(handle.inode)
+
+    async def fsync(self, number: int) -> None:
+        """The NAS has everything that was written so far when this returns."""
+        handle = self._files.get(number)
+        if self.writes is not None:
+            await self.writes.sync(handle.inode)
+
     async def release(self, number: int) -> None:
         handle = self._files.pop(number)
-        if handle is not None:
-            handle.reader.close()
-            self._closed(handle.inode)
-
-    def _closed(self, inode: Inode) -> None:
+        if handle is None:
+            return
+        inode = handle.inode
+        handle.reader.close()
         inode.opens -= 1
+        if handle.writable and self.writes is not None:
+            inode.writers -= 1
+            await self.writes.released(inode)
+        await self._closed(inode)
+
+    async def _closed(self, inode: Inode) -> None:
+        staged_pin = 1 if inode.staged is not None else 0
+        if inode.gone and inode.opens <= staged_pin and self._names is not None:
+            await self._names.closed_for_good(inode)
         self.inodes.release(inode)
+
+    async def setattr(self, inode: Inode, *, size: int | None, mtime_ns: int | None, number: int | None) -> None:
+        """Size and mtime. Modes and owners are the NAS's business: changing them is accepted and changes nothing, so
+        that `cp -p`, `tar -x` and `rsync -a` work (File Station has no call that is known to set them)."""
+        writes = self._writable_half()
+        await self.getattr(inode)
+        if inode.is_dir:
+            return
+        if size is not None:
+            if not inode.rights & Rights.WRITE:
+                raise AccessDenied(inode.path())
+            await writes.truncate(inode, size)
+        if mtime_ns is not None:
+            await writes.set_mtime(inode, mtime_ns)
+        if number is None:
+            await writes.changed_by_path(inode)
+
+    # ----- names ------------------------------------------------------------------------------------------------
+
+    async def mkdir(self, parent: Inode, name: bytes) -> Inode:
+        return await self._name_half().mkdir(parent, name)
+
+    async def unlink(self, parent: Inode, name: bytes) -> None:
+        await self._name_half().unlink(parent, name)
+
+    async def rmdir(self, parent: Inode, name: bytes) -> None:
+        await self._name_half().rmdir(parent, name)
+
+    async def rename(
+        self, old_parent: Inode, old_name: bytes, new_parent: Inode, new_name: bytes, *, replace: bool
+    ) -> None:
+        await self._name_half().rename(old_parent, old_name, new_parent, new_name, replace=replace)
 
     # ----- control ----------------------------------------------------------------------------------------------
 
@@ -279,6 +404,7 @@ class Filesystem:
             "hostile_names": self._listings.hostile_names,
             "stale_answers": self._listings.stale_answers,
             "cache_bytes": self._reader.cache_bytes,
+            **(self.writes.counters() if self.writes is not None else {}),
         }
 
     # ----- checks -----------------------------------------------------------------------------------------------
@@ -287,10 +413,15 @@ class Filesystem:
         if not inode.is_dir:
             raise NotADirectory(inode.path())
 
-    def _need_writable(self, inode: Inode) -> None:
-        if self.options.read_only:
-            raise ReadOnlyFilesystem(inode.path())
-        raise InvalidArgument(inode.path())
+    def _writable_half(self) -> Writes:
+        if self.writes is None:
+            raise ReadOnlyFilesystem("the mount is read-only")
+        return self.writes
+
+    def _name_half(self) -> Namespace:
+        if self._names is None:
+            raise ReadOnlyFilesystem("the mount is read-only")
+        return self._names
 
     def entry_of(self, inode: Inode) -> RemoteEntry:
         """What is known of an inode as a store's entry, for tests and status."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from typing import Generic, TypeVar
@@ -16,13 +17,15 @@ from synofs.remote import Fingerprint
 class FileHandle:
     """One open file. `version` is pinned: what is read is that version or an error, never a mix."""
 
-    __slots__ = ("inode", "reader", "served", "version")
+    __slots__ = ("append", "inode", "reader", "served", "version", "writable")
 
-    def __init__(self, inode: Inode, version: Fingerprint, reader: FileReader) -> None:
+    def __init__(self, inode: Inode, version: Fingerprint, reader: FileReader, flags: int) -> None:
         self.inode = inode
         self.version = version
         self.reader = reader
         self.served = False  # bytes of `version` were handed out
+        self.writable = flags & os.O_ACCMODE != os.O_RDONLY
+        self.append = bool(flags & os.O_APPEND)
 
 
 class DirHandle:

@@ -22,6 +22,7 @@ from synofs.fs.names import remote_name
 from synofs.remote import Fingerprint, RemoteEntry, Rights
 
 if TYPE_CHECKING:
+    from synofs.content.staging import StagedFile
     from synofs.fs.listings import Listing
 
 
@@ -55,9 +56,13 @@ class Inode:
         "name",
         "number",
         "opens",
+        "own_version",
         "parent",
         "rights",
+        "shown_mtime_ns",
         "size",
+        "staged",
+        "writers",
     )
 
     def __init__(self, number: int, parent: Inode | None, name: bytes, is_dir: bool) -> None:
@@ -76,10 +81,12 @@ class Inode:
         self.listed = False  # a cached listing of the parent holds it
         self.gone = False  # the NAS no longer has it
         self.listing: Listing | None = None
-        self.kernel_entry: object | None = (
-            None  # the border's reusable reply object; dropped when attributes change
-        )
+        self.kernel_entry: object | None = None  # the border's reusable reply object; dropped when attributes change
         self.kernel_cached: Fingerprint | None = None  # the version whose pages the kernel may hold
+        self.staged: StagedFile | None = None  # unsent content: size and mtime are then ours, not the NAS's
+        self.own_version: Fingerprint | None = None  # the version that was written here last
+        self.writers = 0  # handles open for writing
+        self.shown_mtime_ns: int | None = None  # a time given to this version here, which the NAS cannot be told
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -109,6 +116,8 @@ class InodeTable:
         self.root.lookups = 1  # the kernel holds the root from the start and never forgets it before the end
         self.root.rights = Rights.READ | Rights.EXECUTE
         self._by_number: dict[int, Inode] = {ROOT_NUMBER: self.root}
+        self._renamed: dict[tuple[int, bytes, bool], Inode] = {}  # inodes whose number is not the hash of their name
+        self.given_mtimes: dict[str, tuple[Fingerprint, int]] = {}  # path -> (version on the NAS, time given to it)
 
     def __len__(self) -> int:
         return len(self._by_number)
@@ -122,6 +131,10 @@ class InodeTable:
 
     def obtain(self, parent: Inode, name: bytes, is_dir: bool) -> Inode:
         """The inode of that name and kind, known or new. The caller lists it or counts a lookup."""
+        if self._renamed:
+            moved = self._renamed.get((parent.number, name, is_dir))
+            if moved is not None:
+                return moved
         digest = blake2b(name, digest_size=8, key=b"%d%c" % (parent.number, b"fd"[is_dir])).digest()
         number = int.from_bytes(digest, "little") & _NUMBER_MASK
         known = self._by_number
@@ -158,11 +171,28 @@ class InodeTable:
             return
         if self._by_number.get(inode.number) is inode:
             del self._by_number[inode.number]
+            self._unalias(inode)
+
+    def move(self, inode: Inode, parent: Inode, name: bytes) -> None:
+        """Give the inode another place; it keeps its number, and everything below it moves along."""
+        self._unalias(inode)
+        inode.parent = parent
+        inode.name = name
+        self._renamed[parent.number, name, inode.is_dir] = inode
+
+    def _unalias(self, inode: Inode) -> None:
+        if self._renamed and inode.parent is not None:
+            key = (inode.parent.number, inode.name, inode.is_dir)
+            if self._renamed.get(key) is inode:
+                del self._renamed[key]
 
     def update(self, inode: Inode, entry: RemoteEntry, checked_at: float) -> Change:
         """Take over what the NAS says."""
         inode.checked_at = checked_at
         inode.gone = False
+        if inode.staged is not None:
+            inode.rights = entry.rights
+            return Change.NOTHING
         if (
             inode.mtime_ns == entry.mtime_ns
             and inode.size == entry.size
@@ -171,9 +201,10 @@ class InodeTable:
             and inode.atime_ns == entry.atime_ns
         ):
             return Change.NOTHING
-        change = Change.CONTENT
-        if inode.mtime_ns == entry.mtime_ns and inode.size == entry.size:
-            change = Change.ATTRIBUTES
+        change = Change.ATTRIBUTES
+        if inode.mtime_ns != entry.mtime_ns or inode.size != entry.size:
+            change = Change.CONTENT
+            inode.shown_mtime_ns = self._given_mtime(inode, entry)
         inode.size = entry.size
         inode.mtime_ns = entry.mtime_ns
         inode.atime_ns = entry.atime_ns
@@ -181,3 +212,9 @@ class InodeTable:
         inode.rights = entry.rights
         inode.kernel_entry = None
         return change
+
+    def _given_mtime(self, inode: Inode, entry: RemoteEntry) -> int | None:
+        if not self.given_mtimes:
+            return None
+        version, given_ns = self.given_mtimes.get(inode.path(), (None, 0))
+        return given_ns if version == entry.fingerprint else None

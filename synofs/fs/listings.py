@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,7 @@ import trio
 
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable
-from synofs.fs.names import kernel_name, printable
+from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
 from synofs.remote import NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
 
 log = logging.getLogger(__name__)
@@ -60,12 +60,13 @@ class ListingOptions:
 class Load:
     """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
 
-    __slots__ = ("done", "error", "pages", "started_at", "step")
+    __slots__ = ("changes", "done", "error", "pages", "started_at", "step")
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
         self.step = trio.Event()
         self.pages = 0
+        self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
         self.done = False
         self.error: Exception | None = None
 
@@ -110,6 +111,7 @@ class Listings:
         self._cached: OrderedDict[int, Listing] = OrderedDict()  # by directory number, least recently used first
         self._total_entries = 0
         self._nursery: trio.Nursery | None = None
+        self.local_names: Callable[[Inode], dict[bytes, Inode]] = lambda directory: {}  # unsent new files
         self._told: set[str] = set()  # directories whose hostile names were logged
         self.hostile_names = 0
         self.stale_answers = 0
@@ -199,6 +201,51 @@ class Listings:
         """Start asking the NAS again, whatever the age of the listing; `finish` waits for it."""
         return self._start_load(directory)
 
+    # ----- changes made here --------------------------------------------------------------------------------------
+
+    def insert(self, directory: Inode, inode: Inode) -> None:
+        """A name was made here. The listing knows it at once, and so does a load that is under way."""
+        listing = directory.listing
+        if listing is None:
+            return
+        if listing.load is not None:
+            listing.load.changes[inode.name] = inode
+        if listing.by_name.get(inode.name) is not inode:
+            listing.by_name[inode.name] = inode
+            listing.entries.append(inode)  # positions of open handles stay what they are
+            self._list(inode)
+
+    def remove(self, directory: Inode, inode: Inode) -> None:
+        """A name was removed here (before the inode gets another one)."""
+        listing = directory.listing
+        if listing is None:
+            return
+        if listing.load is not None:
+            listing.load.changes[inode.name] = None
+        if listing.by_name.get(inode.name) is inode:
+            del listing.by_name[inode.name]
+            if listing.complete:  # else readers are following the list; they leave out what has gone
+                listing.entries = [other for other in listing.entries if other is not inode]
+            if inode.listed:
+                inode.listed = False
+                self._total_entries -= 1
+
+    def forget(self, directory: Inode) -> None:
+        """Drop the listing of a folder that is gone or replaced."""
+        if directory.listing is not None:
+            self._drop(directory.listing)
+
+    @staticmethod
+    def now() -> float:
+        return trio.current_time()
+
+    def know_empty(self, directory: Inode) -> None:
+        """A folder that was just made here is empty: no need to ask."""
+        listing = directory.listing = Listing(directory)
+        listing.complete = True
+        listing.checked_at = trio.current_time()
+        self._cached[directory.number] = listing
+
     # ----- loading ----------------------------------------------------------------------------------------------
 
     def _is_fresh(self, listing: Listing) -> bool:
@@ -257,16 +304,17 @@ class Listings:
         for entry in page:
             name = kernel_name(entry.name)
             if name is None or name in by_name:
-                self._refuse(directory, entry.name)
+                if name is None or name not in load.changes:
+                    self._refuse(directory, entry.name)
+                continue
+            if name.startswith(HIDDEN_PREFIX) or name in load.changes:
                 continue
             inode = table.obtain(directory, name, entry.is_dir)
             if inode.checked_at <= load.started_at:  # else a later answer is known
                 change = table.update(inode, entry, load.started_at)
                 if inode.lookups and change is not Change.NOTHING:
                     self._tell(inode, change)
-            if not inode.listed:
-                inode.listed = True
-                self._total_entries += 1
+            self._list(inode)
             entries.append(inode)
             by_name[name] = inode
         load.pages += 1
@@ -280,6 +328,7 @@ class Listings:
 
     def _complete(self, listing: Listing, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
         directory = listing.directory
+        self._overlay(directory, load, entries, by_name)
         if directory.listing is not listing:  # dropped meanwhile: the directory itself is gone
             listing.error = NoEntry(directory.path())
             self._abandon(by_name, kept={})
@@ -296,6 +345,23 @@ class Listings:
         listing.checked_at = load.started_at
         listing.complete = True
         self._evict(keep=listing)
+
+    def _overlay(self, directory: Inode, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
+        """Add what was made here: unsent files, and changes since the request was sent."""
+        for name, inode in [*load.changes.items(), *self.local_names(directory).items()]:
+            known = by_name.get(name)
+            if known is inode:
+                continue
+            if known is not None:  # a page that was taken before the change
+                del by_name[name]
+                entries.remove(known)
+                if known.listed and known.parent is not directory:
+                    known.listed = False
+                    self._total_entries -= 1
+            if inode is not None:
+                by_name[name] = inode
+                entries.append(inode)
+                self._list(inode)
 
     def _abandon(self, by_name: dict[bytes, Inode], kept: dict[bytes, Inode]) -> None:
         """Undo what a load has listed, apart from what the kept listing holds."""
@@ -328,6 +394,11 @@ class Listings:
             )
 
     # ----- forgetting -------------------------------------------------------------------------------------------
+
+    def _list(self, inode: Inode) -> None:
+        if not inode.listed:
+            inode.listed = True
+            self._total_entries += 1
 
     def _unlist(self, inode: Inode, *, gone: bool = False) -> None:
         inode.listed = False

@@ -45,7 +45,7 @@ def _build(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
     entry.st_blksize = _PREFERRED_IO_BYTES
     entry.st_blocks = (inode.size + 511) // 512
     entry.st_atime_ns = inode.atime_ns
-    entry.st_mtime_ns = inode.mtime_ns
+    entry.st_mtime_ns = inode.mtime_ns if inode.shown_mtime_ns is None else inode.shown_mtime_ns
     entry.st_ctime_ns = inode.ctime_ns
     return entry
 

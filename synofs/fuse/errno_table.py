@@ -11,6 +11,7 @@ import logging
 from typing import NamedTuple
 
 from synofs import remote
+from synofs.content import errors as content
 from synofs.fs import errors as fs
 
 
@@ -27,6 +28,7 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     fs.EntryExists: Verdict(errno.EEXIST, _QUIET),
     fs.NotADirectory: Verdict(errno.ENOTDIR, _QUIET),
     fs.IsADirectory: Verdict(errno.EISDIR, _QUIET),
+    fs.DirectoryNotEmpty: Verdict(errno.ENOTEMPTY, _QUIET),
     fs.AccessDenied: Verdict(errno.EACCES, _QUIET),
     fs.ReadOnlyFilesystem: Verdict(errno.EROFS, _QUIET),
     fs.StaleInode: Verdict(errno.ESTALE, _QUIET),
@@ -36,6 +38,8 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     fs.InvalidArgument: Verdict(errno.EINVAL, _QUIET),
     fs.DeadlineExceeded: Verdict(errno.ETIMEDOUT, _TELL),
     fs.FilesystemError: Verdict(errno.EIO, _TELL),
+    content.LocalDiskFull: Verdict(errno.ENOSPC, _TELL),
+    content.ContentError: Verdict(errno.EIO, _TELL),
     remote.NotFound: Verdict(errno.ENOENT, _QUIET),
     remote.Exists: Verdict(errno.EEXIST, _QUIET),
     remote.NotADirectory: Verdict(errno.ENOTDIR, _QUIET),
@@ -66,11 +70,16 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     remote.RemoteError: Verdict(errno.EIO, _TELL),
 }
 
+# The local disk's own words (ENOSPC, EROFS, EDQUOT of the cache folder) are passed on.
+_LOCAL_DISK_LEVEL = _TELL
+
 UNFORESEEN = Verdict(errno.EIO, logging.ERROR)
 
 
 def verdict(error: BaseException) -> Verdict:
     """The decision for an exception; EIO and a logged traceback for one that nobody foresaw."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return Verdict(error.errno, _LOCAL_DISK_LEVEL)
     for cls in type(error).__mro__:
         if cls in ERRNO_TABLE:
             return ERRNO_TABLE[cls]

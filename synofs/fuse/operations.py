@@ -16,7 +16,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
-from synofs.fs.errors import DeadlineExceeded, FilesystemError, NoEntry, NotSupported, ReadOnlyFilesystem
+from synofs.fs.errors import (
+    DeadlineExceeded,
+    FilesystemError,
+    InvalidArgument,
+    NoEntry,
+    NotSupported,
+    ReadOnlyFilesystem,
+)
 from synofs.fs.filesystem import Filesystem
 from synofs.fs.inodes import Inode
 from synofs.fs.names import printable
@@ -26,6 +33,9 @@ from synofs.remote import RemoteError
 
 log = logging.getLogger(__name__)
 
+# An upload may go on for hours while it moves; without progress the layers below give up within a minute.
+_CHANGE_DEADLINE_SECONDS = 24 * 3600.0
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
@@ -33,16 +43,27 @@ _Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
 
 def _guarded(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
     """Bound the call, turn every failure into its errno, log it once."""
+    return _guard(handler, changes=False)
+
+
+def _unhurried(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
+    """The same for calls that change the NAS or wait for an upload. They are bounded below, by progress: a big upload
+    takes its time, and ending a change half-way would only leave its outcome unknown. The bound here is the last."""
+    return _guard(handler, changes=True)
+
+
+def _guard(handler: _Handler[_P, _R], *, changes: bool) -> _Handler[_P, _R]:
     verb = getattr(handler, "__name__", "call")
 
     async def guarded(self: Operations, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        seconds = self.change_deadline_seconds if changes else self.deadline_seconds
         try:
-            with trio.fail_after(self.deadline_seconds):
+            with trio.fail_after(seconds):
                 return await handler(self, *args, **kwargs)
         except pyfuse3.FUSEError:
             raise
         except trio.TooSlowError:
-            error: BaseException = DeadlineExceeded(f"no answer within {self.deadline_seconds:.0f} s")
+            error: BaseException = DeadlineExceeded(f"no answer within {seconds:.0f} s")
         except trio.Cancelled:
             # The mount ends while the call waits. Without a reply its caller would hang for ever; the cancellation
             # comes again at this task's next step.
@@ -74,6 +95,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.fs = fs
         self.deadline_seconds = deadline_seconds
+        self.change_deadline_seconds = max(deadline_seconds, _CHANGE_DEADLINE_SECONDS)
         self._table = fs.inodes
 
     # ----- names and attributes ---------------------------------------------------------------------------------
@@ -136,7 +158,7 @@ class Operations(pyfuse3.Operations):
         fs, reply = self.fs, pyfuse3.readdir_reply
         for index in range(max(0, start_id - 2), len(entries)):
             inode = entries[index]
-            if inode.gone:
+            if inode.gone or inode.parent is not directory:
                 continue
             entry = kernel_entry(fs, inode, max(0.1, fs.valid_seconds(inode)))
             if not reply(token, inode.name, entry, index + 3):
@@ -163,11 +185,7 @@ class Operations(pyfuse3.Operations):
         # pyfuse3 takes any contiguous buffer: a view of a cached piece goes to the kernel without a copy.
         return await self.fs.read(fh, off, size)  # type: ignore[return-value]
 
-    @_guarded
-    async def flush(self, fh: int) -> None:
-        """Nothing to do for a file that was only read."""
-
-    @_guarded
+    @_unhurried
     async def release(self, fh: int) -> None:
         await self.fs.release(fh)
 
@@ -196,33 +214,69 @@ class Operations(pyfuse3.Operations):
         raise self._refusal("special files")
 
     def _refusal(self, what: str) -> FilesystemError:
-        if self.fs.options.read_only:
+        if self.fs.read_only:
             return ReadOnlyFilesystem(what)
         return NotSupported(f"File Station has no {what}")
 
-    # ----- changes: refused until the write half is there ---------------------------------------------------------
+    # ----- changes ------------------------------------------------------------------------------------------------
 
     @_guarded
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        raise ReadOnlyFilesystem("create")
+        inode, fh = await self.fs.create(self._table.get(parent_inode), name, flags)
+        entry = self._entry(inode)
+        self._table.count_lookup(inode)
+        return pyfuse3.FileInfo(fh=fh, keep_cache=False), entry
 
     @_guarded
+    async def write(self, fh: int, off: int, buf: bytes) -> int:
+        return await self.fs.write(fh, off, buf)
+
+    @_unhurried
+    async def flush(self, fh: int) -> None:
+        await self.fs.flush(fh)
+
+    @_unhurried
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        await self.fs.fsync(fh)
+
+    @_unhurried
+    async def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        found = self._table.get(inode)
+        await self.fs.setattr(
+            found,
+            size=attr.st_size if fields.update_size else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+            number=fh,
+        )
+        return self._entry(found)
+
+    @_unhurried
     async def mkdir(
         self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        raise ReadOnlyFilesystem("mkdir")
+        inode = await self.fs.mkdir(self._table.get(parent_inode), name)
+        entry = self._entry(inode)
+        self._table.count_lookup(inode)
+        return entry
 
-    @_guarded
+    @_unhurried
     async def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        raise ReadOnlyFilesystem("unlink")
+        await self.fs.unlink(self._table.get(parent_inode), name)
 
-    @_guarded
+    @_unhurried
     async def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        raise ReadOnlyFilesystem("rmdir")
+        await self.fs.rmdir(self._table.get(parent_inode), name)
 
-    @_guarded
+    @_unhurried
     async def rename(
         self,
         parent_inode_old: int,
@@ -232,15 +286,12 @@ class Operations(pyfuse3.Operations):
         flags: int,
         ctx: pyfuse3.RequestContext,
     ) -> None:
-        raise ReadOnlyFilesystem("rename")
-
-    @_guarded
-    async def setattr(
-        self,
-        inode: int,
-        attr: pyfuse3.EntryAttributes,
-        fields: pyfuse3.SetattrFields,
-        fh: int | None,
-        ctx: pyfuse3.RequestContext,
-    ) -> pyfuse3.EntryAttributes:
-        raise ReadOnlyFilesystem("setattr")
+        if flags & ~pyfuse3.RENAME_NOREPLACE:
+            raise InvalidArgument("only RENAME_NOREPLACE is supported")
+        await self.fs.rename(
+            self._table.get(parent_inode_old),
+            name_old,
+            self._table.get(parent_inode_new),
+            name_new,
+            replace=not flags & pyfuse3.RENAME_NOREPLACE,
+        )

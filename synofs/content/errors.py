@@ -1,0 +1,27 @@
+"""Failures of the local disk's side."""
+
+from __future__ import annotations
+
+
+class ContentError(Exception):
+    """Base: the local cache folder cannot do what is asked."""
+
+
+class CacheDirInUse(ContentError):
+    """Another mount owns the cache folder."""
+
+
+class CacheDirUnsafe(ContentError):
+    """The cache folder belongs to somebody else, or is a link."""
+
+
+class LocalDiskFull(ContentError):
+    """The budget for unsent data is used up, or the local disk has reached its floor of free space."""
+
+
+class JournalDamaged(ContentError):
+    """The journal cannot be read; it was set aside and the staged files are adopted."""
+
+
+class StagedFileDamaged(ContentError):
+    """A staged file is shorter than what was acknowledged: the local disk lost data."""

@@ -1,0 +1,238 @@
+"""The upload queue: what is dirty, what is on its way, what was refused.
+
+The states of an entry, who sets them:
+
+    idle --enqueue--> queued --a lane is free--> sending --put returned, nothing changed--> (gone: clean)
+                         ^                          |--put returned, changed meanwhile--> idle or queued
+                         |                          |--temporary failure--> waiting --backoff is over--> queued
+                         +--------------------------+--final refusal--> (gone: in the recovery folder)
+
+The queue knows its entries only through the three callables it is given, so it can be tested without files or
+network. Temporary failures are retried for ever, with growing pauses; a person's action is needed only for final
+ones. Everything changes in trio's thread between two awaits.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+import trio
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class WritebackOptions:
+    lanes: int = 4  # uploads at once
+    first_pause_seconds: float = 1.0
+    longest_pause_seconds: float = 300.0
+
+
+class Outcome(Enum):
+    CLEAN = 1  # the NAS has the present content
+    DIRTY = 2  # the NAS has some content, but it has changed since; not to be sent now
+    AGAIN = 3  # the same, and it is to be sent again
+
+
+class State(Enum):
+    IDLE = "open"
+    QUEUED = "queued"
+    SENDING = "sending"
+    WAITING = "waiting"
+
+
+class Entry(Generic[_T]):
+    """One dirty thing in the queue."""
+
+    __slots__ = ("again", "attempts", "due", "error", "item", "name", "state", "step")
+
+    def __init__(self, item: _T, name: str) -> None:
+        self.item = item
+        self.name = name
+        self.state = State.IDLE
+        self.due = 0.0
+        self.attempts = 0
+        self.again = False  # asked for while it was being sent
+        self.error: Exception | None = None
+        self.step = trio.Event()  # set and replaced at each change of state
+
+    def to(self, state: State) -> None:
+        self.state = state
+        self.step.set()
+        self.step = trio.Event()
+
+
+class Writeback(Generic[_T]):
+    def __init__(
+        self,
+        send: Callable[[_T], Awaitable[Outcome]],
+        is_temporary: Callable[[Exception], bool],
+        refuse: Callable[[_T, Exception], Awaitable[None]],
+        options: WritebackOptions,
+    ) -> None:
+        self._send = send
+        self._is_temporary = is_temporary
+        self._refuse = refuse
+        self._options = options
+        self._entries: dict[int, Entry[_T]] = {}
+        self._wake = trio.Event()
+        self._sending = 0
+        self.paused = False
+
+    # ----- asking -----------------------------------------------------------------------------------------------
+
+    @property
+    def entries(self) -> list[Entry[_T]]:
+        return list(self._entries.values())
+
+    def pending(self) -> int:
+        """Everything that is not on the NAS yet."""
+        return len(self._entries)
+
+    def unsent(self) -> int:
+        """What waits for the NAS, not counting files that are still being written."""
+        return sum(entry.state is not State.IDLE for entry in self._entries.values())
+
+    # ----- changing ---------------------------------------------------------------------------------------------
+
+    def add(self, item: _T, name: str) -> None:
+        """Know of a dirty item; it is not sent before `enqueue`."""
+        self._entries.setdefault(id(item), Entry(item, name))
+
+    def enqueue(self, item: _T, name: str, *, linger_seconds: float = 0.0) -> None:
+        """Send it as soon as a lane is free, or when it has lingered: a rename or a change of times that follows a
+        close at once then costs no second upload."""
+        self.add(item, name)
+        entry = self._entries[id(item)]
+        entry.name = name
+        entry.again = entry.state is State.SENDING
+        entry.due = trio.current_time() + linger_seconds
+        if linger_seconds and entry.state is not State.SENDING:
+            entry.to(State.WAITING)
+        elif entry.state in (State.IDLE, State.WAITING):
+            entry.to(State.QUEUED)
+        self._wake.set()
+
+    def discard(self, item: _T) -> None:
+        """Nobody wants it any more. An upload under way is the caller's to wait for."""
+        entry = self._entries.pop(id(item), None)
+        if entry is not None:
+            entry.error = None
+            entry.to(State.IDLE)
+
+    def retry_all(self) -> None:
+        """The NAS is back: do not wait out the pauses."""
+        for entry in self._entries.values():
+            if entry.state is State.WAITING:
+                entry.due = trio.current_time()
+                entry.to(State.QUEUED)
+        self._wake.set()
+
+    async def settle(self, item: _T, *, patience_seconds: float) -> None:
+        """Wait until the item has left the queue or went back to idle.
+
+        Raises its last error if it was refused, or if it could not be sent within `patience_seconds` of failures:
+        the queue goes on trying, but the caller must not be told that the NAS has it.
+        """
+        entry = self._entries.get(id(item))
+        if entry is None:
+            return
+        failing_since: float | None = None
+        while self._entries.get(id(item)) is entry and entry.state is not State.IDLE:
+            if entry.state is State.WAITING:
+                failing_since = failing_since if failing_since is not None else trio.current_time()
+                left = failing_since + patience_seconds - trio.current_time()
+                if left <= 0 and entry.error is not None:
+                    raise entry.error
+                with trio.move_on_after(max(0.0, left)):
+                    await entry.step.wait()
+            else:
+                await entry.step.wait()
+        if entry.error is not None:
+            raise entry.error
+
+    async def drain(self) -> None:
+        """Wait until nothing is unsent."""
+        while True:
+            entry = next((entry for entry in self._entries.values() if entry.state is not State.IDLE), None)
+            if entry is None:
+                return
+            await entry.step.wait()
+
+    # ----- running ----------------------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                self._wake = trio.Event()
+                self._start_due(nursery)
+                with trio.move_on_after(self._seconds_to_next()):
+                    await self._wake.wait()
+
+    def _start_due(self, nursery: trio.Nursery) -> None:
+        now = trio.current_time()
+        if self.paused:
+            return
+        for entry in self._entries.values():
+            if entry.state is State.WAITING and entry.due <= now:
+                entry.to(State.QUEUED)
+        queued = [entry for entry in self._entries.values() if entry.state is State.QUEUED]
+        for entry in queued[: max(0, self._options.lanes - self._sending)]:
+            entry.to(State.SENDING)
+            self._sending += 1
+            nursery.start_soon(self._send_one, entry)
+
+    def _seconds_to_next(self) -> float:
+        waiting = [entry.due for entry in self._entries.values() if entry.state is State.WAITING]
+        return max(0.0, min(waiting, default=float("inf")) - trio.current_time())
+
+    async def _send_one(self, entry: Entry[_T]) -> None:
+        try:
+            outcome = await self._send(entry.item)
+        except Exception as error:
+            await self._failed(entry, error)
+        else:
+            entry.error = None
+            entry.attempts = 0
+            if outcome is Outcome.CLEAN:
+                self._leave(entry)
+            elif self._entries.get(id(entry.item)) is entry:
+                again, entry.again = entry.again or outcome is Outcome.AGAIN, False
+                entry.to(State.QUEUED if again else State.IDLE)
+        finally:
+            self._sending -= 1
+            self._wake.set()
+
+    async def _failed(self, entry: Entry[_T], error: Exception) -> None:
+        entry.error = error
+        entry.attempts += 1
+        if self._entries.get(id(entry.item)) is not entry:
+            return
+        if self._is_temporary(error):
+            pause = min(
+                self._options.longest_pause_seconds, self._options.first_pause_seconds * 2 ** (entry.attempts - 1)
+            )
+            entry.due = trio.current_time() + pause * random.uniform(0.75, 1.25)
+            level = logging.WARNING if entry.attempts in (1, 10) else logging.INFO
+            log.log(
+                level, "%s: not sent yet (attempt %d, next in %.0f s): %s", entry.name, entry.attempts, pause, error
+            )
+            entry.to(State.WAITING)
+            return
+        log.error("%s: the NAS refuses it for good: %s", entry.name, error)
+        try:
+            await self._refuse(entry.item, error)
+        finally:
+            self._leave(entry)
+
+    def _leave(self, entry: Entry[_T]) -> None:
+        self._entries.pop(id(entry.item), None)
+        entry.to(State.IDLE)
