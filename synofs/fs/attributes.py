@@ -81,7 +81,12 @@ class Attributes:
             raise NoEntry(inode.path())
 
     async def _relist(self, parent: Inode, inode: Inode) -> None:
-        await self._listings.finish(self._listings.reload(parent))
+        listing = self._listings.reload(parent)
+        load = listing.load
+        await self._listings.finish(listing)
+        answered = load is not None and load.error is None
+        if answered and inode.parent is parent and listing.by_name.get(inode.name) is not inode:
+            inode.gone = True  # it went while no listing held it, so no reload has noticed
         if inode.gone:
             raise NoEntry(inode.path())
 
