@@ -50,6 +50,8 @@ class BlockCache:
 
     def gaps(self, key: ContentKey, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are not here, in order."""
+        if start >= end:
+            return []
         pieces = self._files.get(key)
         if pieces is None:
             return [(start, end)]

@@ -182,9 +182,7 @@ async def test_a_load_that_fails_half_way_tells_who_reads_it(rig: Rig, store: Me
     assert rig.listings.total_entries == 0
 
 
-async def test_an_error_that_nobody_foresaw_reaches_the_caller_and_nobody_else(
-    rig: Rig, store: MemoryStore
-) -> None:
+async def test_an_error_that_nobody_foresaw_reaches_the_caller_and_nobody_else(rig: Rig, store: MemoryStore) -> None:
     """The load runs beside the mount's other work: it must not take that along."""
     folder = rig.folder(b"s")
     with store.fail("list_dir", ValueError("a bug")), pytest.raises(ValueError, match="a bug"):
@@ -375,9 +373,7 @@ async def test_a_page_asked_for_before_a_later_answer_does_not_undo_it(rig: Rig,
 HOSTILE = ["", ".", "..", "a/b", "../x", "n\0l", "x" * 256, "\ud800"]
 
 
-async def test_hostile_names_are_left_out_counted_and_logged_once(
-    rig: Rig, store: MemoryStore, expect_logs
-) -> None:
+async def test_hostile_names_are_left_out_counted_and_logged_once(rig: Rig, store: MemoryStore, expect_logs) -> None:
     expect_logs(r"^/s: the NAS lists a name that no program here could open")
     store.file("/s/good")
     store.extra_names["/s"] = [RemoteEntry(name, False, 1, 1, 1, 1, Rights.ALL) for name in HOSTILE]
