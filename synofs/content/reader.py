@@ -168,6 +168,11 @@ class Reader:
         if self._contents.get(content.key) is content:
             del self._contents[content.key]
 
+    def forget(self, inode: int, version: Fingerprint) -> None:
+        """The bytes of this version were written here: with times of whole seconds, it may be called like the one
+        before it."""
+        self._cache.drop(ContentKey(inode, version))
+
     def window_limit(self) -> int:
         """Each open file's share of the memory for read-ahead, in bytes."""
         streams = sum(len(content.readers) for content in self._contents.values())

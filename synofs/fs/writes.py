@@ -126,7 +126,7 @@ class Writes:
             path = f"{parent.path().rstrip('/')}/{remote_name(name)}"
             staged = await self.area.stage(path, None, empty=True)
             staged.generation += 1  # even an empty file is to be sent
-            inode.rights = Rights.ALL
+            inode.rights = Rights.ALL & ~Rights.EXECUTE  # as most files; the NAS's own answer follows
             self._attach(inode, staged)
             self._listings.insert(parent, inode)
         return inode
@@ -435,6 +435,7 @@ class Writes:
         assert staged.base is not None
         self._show_version(inode, staged.base)
         inode.own_version = inode.kernel_cached = staged.base
+        self._reader.forget(inode.number, staged.base)
         if inode.parent is not None:
             self._listings.insert(inode.parent, inode)
         self.queue.discard(inode)
