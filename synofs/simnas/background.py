@@ -11,9 +11,7 @@ from .tasks import Task, task_id_of
 
 def start_task(call: Call, report: dict[str, Any], work: Callable[[Task], None]) -> dict[str, str]:
     """Starts a task for a call; the answer of that call."""
-    shown = {
-        name: call.params.text(name) for name in ("path", "dest_folder_path", "file_path") if name in call.params
-    }
+    shown = {name: call.params.text(name) for name in ("path", "dest_folder_path", "file_path") if name in call.params}
     owner = call.session.account.name
     task = call.nas.tasks.start(call.api, call.version, call.method, owner, shown, report, work)
     return {"taskid": task.id}

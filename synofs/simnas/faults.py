@@ -155,6 +155,5 @@ class FaultList:
 
     def as_json(self) -> list[dict[str, Any]]:
         return [
-            {"id": active.id, "struck": active.struck, **msgspec.to_builtins(active.fault)}
-            for active in self._active
+            {"id": active.id, "struck": active.struck, **msgspec.to_builtins(active.fault)} for active in self._active
         ]

@@ -86,7 +86,10 @@ class Quirks:
     # changes and tasks
     existing_folder: str = _quirk("414", "success", about="CreateFolder on an existing folder")
     forbidden_characters: str = _quirk(
-        "refused", "allowed", about='new names with \\ : * ? " < > | (a slash is always refused)'
+        "not-uploaded",
+        "refused",
+        "allowed",
+        about='new names with \\ : * ? " < > | are refused but in Upload, always, or never (a slash: always)',
     )
     illegal_name: str = _quirk("418", "408", about="nested code for a name with forbidden characters")
     not_empty: str = _quirk(

@@ -161,7 +161,7 @@ def _open_target(call: Call, texts: dict[str, str], filename: str, slice_: Slice
         raise ApiError(400)
     folder = call.locate(texts["path"])
     call.nas.volume.check_writable()
-    check_new_name(folder.share, filename, call.nas.quirks)
+    check_new_name(folder.share, filename, call.nas.quirks, uploaded=True)
     if visible_stat(folder) is None:
         if texts.get("create_parents", "").lower() != "true":
             raise ApiError(408)

@@ -9,6 +9,7 @@ import json
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -127,10 +128,44 @@ class Simnas:
         self.sid = data["sid"]
         return data
 
+    def upload(
+        self,
+        path: str,
+        filename: str,
+        content: bytes,
+        version: int = 2,
+        headers: dict[str, str] | None = None,
+        chunked: bool = False,
+        **texts: Any,
+    ) -> Reply:
+        """A whole-file POST: the text parts, then the file."""
+        parts = [("path", path), *((name, str(value)) for name, value in texts.items())]
+        return self.post_form(form_body(parts, filename, content), version, headers, chunked)
+
+    def post_form(
+        self,
+        body: bytes,
+        version: int = 2,
+        headers: dict[str, str] | None = None,
+        chunked: bool = False,
+        target: str | None = None,
+    ) -> Reply:
+        """A multipart body to Upload."""
+        head = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"} | (headers or {})
+        target = target or self.target("Upload", version, "upload")
+        return self.request("POST", target, iter([body]) if chunked else body, head)
+
+    def finish(self, api: str, task_id: str, version: int = 2) -> Any:
+        """Asks for the status of a task until it is finished; the last answer."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            data = self.get(api, version, "status", taskid=task_id).data
+            if data["finished"]:
+                return data
+        raise AssertionError(f"{task_id} does not finish")
+
     def names(self, folder: str, **params: Any) -> list[str]:
-        return [
-            record["name"] for record in self.get("List", 2, "list", folder_path=folder, **params).data["files"]
-        ]
+        return [record["name"] for record in self.get("List", 2, "list", folder_path=folder, **params).data["files"]]
 
     def fault(self, kind: str, **fields: Any) -> None:
         reply = self.request("POST", "/_simnas/faults", json.dumps({"kind": kind, **fields}))
@@ -141,6 +176,19 @@ class Simnas:
 
     def stats(self) -> dict[str, Any]:
         return self.request("GET", "/_simnas/stats").json
+
+
+BOUNDARY = "----b0undary"
+
+
+def form_body(texts: list[tuple[str, str]], filename: str, content: bytes, field: str = "file") -> bytes:
+    """A multipart body with its text parts first and one file at the end."""
+    head = "".join(
+        f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in texts
+    )
+    head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{filename}"\r\n'
+    head += "Content-Type: application/octet-stream\r\n\r\n"
+    return head.encode("utf-8", "surrogateescape") + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def urlencode(fields: dict[str, str]) -> str:
@@ -203,6 +251,12 @@ def start(share: Path) -> Iterator[Start]:
             return nas
 
         yield launch
+
+
+@pytest.fixture
+def multipart() -> Callable[..., bytes]:
+    """`multipart([(name, text), ...], filename, content)`: the body of an upload."""
+    return form_body
 
 
 @pytest.fixture

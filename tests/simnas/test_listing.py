@@ -340,9 +340,7 @@ def test_a_name_that_is_not_utf8_is_its_bytes_inside_the_json(nas: Any, latin: P
     ("variant", "names"),
     [("escape", ["a", "caf\udce9"]), ("replace", ["a", "caf\ufffd"]), ("hide", ["a"])],
 )
-def test_a_name_that_is_not_utf8_may_look_otherwise(
-    start: Any, latin: Path, variant: str, names: list[str]
-) -> None:
+def test_a_name_that_is_not_utf8_may_look_otherwise(start: Any, latin: Path, variant: str, names: list[str]) -> None:
     nas = start("--quirk", f"names-not-utf8={variant}")
     assert nas.names("/media") == names
 

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from synology_dsm import SynologyDSM
 from synology_dsm.exceptions import (
+    SynologyDSMAPIErrorException,
     SynologyDSMLogin2SAFailedException,
     SynologyDSMLogin2SARequiredException,
     SynologyDSMLoginInvalidException,
@@ -84,6 +85,33 @@ def test_a_wrong_password(start: Any) -> None:
                 await api.login()
 
     run(work)
+
+
+def test_upload_and_delete(start: Any, share: Path, tmp_path: Path) -> None:
+    nas = start(sign_in=False)
+    (tmp_path / "source").write_bytes(b"from a file" * 100_000)
+
+    async def stream() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 10_000
+
+    async def work() -> None:
+        async with client(nas) as api:
+            assert await api.login()
+            assert await api.file.upload_file("/media", "bytes.bin", b"bytes")
+            assert await api.file.upload_file("/media/new/deep", "f", str(tmp_path / "source"), create_parents=True)
+            assert await api.file.upload_file("/media", "stream", stream())  # chunked
+            assert (share / "bytes.bin").read_bytes() == b"bytes"
+            assert (share / "new" / "deep" / "f").read_bytes() == b"from a file" * 100_000
+            assert (share / "stream").read_bytes() == b"x" * 1_000_000
+            with pytest.raises(SynologyDSMAPIErrorException) as refused:
+                await api.file.upload_file("/media", "stream", b"again")
+            assert refused.value.args[0]["code"] == 414
+            for name in ("bytes.bin", "stream"):
+                assert await api.file.delete_file("/media", name)
+
+    run(work)
+    assert [entry.name for entry in share.iterdir()] == ["new"]
 
 
 def test_over_tls(start: Any, certificate: tuple[str, str]) -> None:
