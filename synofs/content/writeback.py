@@ -2,7 +2,7 @@
 
 The states of an entry, who sets them:
 
-    idle --enqueue--> queued --a lane is free--> sending --put returned, nothing changed--> (gone: clean)
+    idle --enqueue--> queued --there is room--> sending --put returned, nothing changed--> (gone: clean)
                          ^                          |--put returned, changed meanwhile--> idle or queued
                          |                          |--temporary failure--> waiting --backoff is over--> queued
                          +--------------------------+--final refusal--> (gone: in the recovery folder)
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class WritebackOptions:
-    lanes: int = 4  # uploads at once
+    in_flight: int = 4  # items that `send` works on at once
     first_pause_seconds: float = 1.0
     longest_pause_seconds: float = 300.0
 
@@ -107,7 +107,7 @@ class Writeback(Generic[_T]):
         self._entries.setdefault(id(item), Entry(item, name))
 
     def enqueue(self, item: _T, name: str, *, linger_seconds: float = 0.0) -> None:
-        """Send it as soon as a lane is free, or when it has lingered: a rename or a change of times that follows a
+        """Send it as soon as there is room, or when it has lingered: a rename or a change of times that follows a
         close at once then costs no second upload."""
         self.add(item, name)
         entry = self._entries[id(item)]
@@ -185,7 +185,7 @@ class Writeback(Generic[_T]):
             if entry.state is State.WAITING and entry.due <= now:
                 entry.to(State.QUEUED)
         queued = [entry for entry in self._entries.values() if entry.state is State.QUEUED]
-        for entry in queued[: max(0, self._options.lanes - self._sending)]:
+        for entry in queued[: max(0, self._options.in_flight - self._sending)]:
             entry.to(State.SENDING)
             self._sending += 1
             nursery.start_soon(self._send_one, entry)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -35,6 +37,7 @@ class Confirmer:
         self._waiting: list[_Ask] = []
         self._work = trio.Event()
         self._full = trio.Event()
+        self._urgent = 0
 
     async def look(self, path: str) -> RemoteEntry | None:
         """What is at `path` on the NAS, asked after this call began. Raises the store's error."""
@@ -48,15 +51,21 @@ class Confirmer:
             raise ask.error
         return ask.entry
 
-    def hurry(self) -> None:
-        """Somebody waits: ask now."""
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """Somebody waits: inside, nothing is gathered."""
+        self._urgent += 1
         self._full.set()
+        try:
+            yield
+        finally:
+            self._urgent -= 1
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
                 await self._work.wait()
-                if self._gather_seconds:
+                if self._gather_seconds and not self._urgent:
                     with trio.move_on_after(self._gather_seconds):
                         await self._full.wait()
                 self._work, self._full = trio.Event(), trio.Event()
@@ -74,8 +83,8 @@ class Confirmer:
     async def _by_listing(self, folder: str, group: list[_Ask]) -> None:
         wanted = {posixpath.basename(ask.path): ask for ask in group}
 
-        def take(page: object) -> None:
-            for entry in page:  # type: ignore[attr-defined]
+        def take(page: Sequence[RemoteEntry]) -> None:
+            for entry in page:
                 if entry.name in wanted:
                     wanted[entry.name].entry = entry
 

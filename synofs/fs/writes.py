@@ -56,7 +56,7 @@ class WriteOptions:
     client: str  # names this machine and mount in hidden names on the NAS: letters, digits, dashes
     hostname: str
     mode: WriteMode = WriteMode.DURABLE
-    lanes: int = 4
+    in_flight: int = 200  # files at once between "due" and "proved"; how many are sent at once is the store's limit
     verify_md5: bool = False
     linger_seconds: float = 0.5  # writeback: time for a rename or utimens that follows a close
     patience_seconds: float = 30.0  # close and fsync give up after so long without a success
@@ -89,7 +89,7 @@ class Writes:
         put_options = PutOptions(options.client, options.hostname, options.verify_md5)
         self._putter = Putter(store, put_options, self.leftovers, self._confirmer.look)
         self.queue: Writeback[Inode] = Writeback(
-            self._send, _is_temporary, self._refused, WritebackOptions(lanes=options.lanes)
+            self._send, _is_temporary, self._refused, WritebackOptions(in_flight=options.in_flight)
         )
         self._local: dict[int, dict[bytes, Inode]] = {}  # directory number -> dirty files in it
         self._writable_until: dict[int, float] = {}  # directory number -> until when CheckPermission is believed
@@ -348,9 +348,9 @@ class Writes:
                     await self._finish(inode, staged)
 
     async def _send_and_wait(self, inode: Inode) -> None:
-        self.queue.enqueue(inode, inode.path())
-        self._confirmer.hurry()
-        await self.queue.settle(inode, patience_seconds=self._options.patience_seconds)
+        with self._confirmer.urgent():
+            self.queue.enqueue(inode, inode.path())
+            await self.queue.settle(inode, patience_seconds=self._options.patience_seconds)
 
     async def drop(self, inode: Inode) -> None:
         """Forget the staged content for good: the file was unlinked."""
@@ -370,8 +370,8 @@ class Writes:
         for entry in self.queue.entries:
             if entry.item.staged is not None and not entry.item.writers:
                 self.queue.enqueue(entry.item, entry.name)
-        self._confirmer.hurry()
-        await self.queue.drain()
+        with self._confirmer.urgent():
+            await self.queue.drain()
 
     async def _send(self, inode: Inode) -> Outcome:
         async with self.placing.hold(inode.number):
