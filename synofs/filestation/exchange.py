@@ -1,0 +1,244 @@
+"""One HTTP request under way: what its task and its thread share, and how the one stops the other.
+
+A thread cannot be interrupted while it waits for the network, but its socket can be shut down from outside,
+which ends the wait at once. So an exchange knows its socket before it is connected, and a small task beside the
+thread shuts it down when the exchange is cancelled or out of time. That makes all time limits real ones, whatever
+the NAS does: dribbling one byte a minute, or nothing at all. The sockets have no time limits of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import math
+import os
+import socket
+import threading
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import trio
+
+from synofs.filestation.transport import (
+    BodyCut,
+    BodySink,
+    BodyTooBig,
+    ConnectFailed,
+    ConnectTimeout,
+    Head,
+    NotHttp,
+    ReceiveTimeout,
+    Request,
+    RequestBody,
+    Response,
+    SendTimeout,
+    SourceFailed,
+    TlsTimeout,
+    TransportError,
+    TransportOptions,
+)
+
+# A reader waits for the first bytes of a file, so they come in a small piece; each piece costs a hop between
+# threads (about 50 us measured), so the others are large.
+FIRST_PIECE_BYTES = 64 * 1024
+MAX_PIECE_BYTES = 512 * 1024
+
+Address = tuple[int, int, int, Any]  # family, kind, protocol, what connect() takes
+
+_TIMEOUTS: dict[type[TransportError], str] = {
+    ConnectTimeout: "nobody answered",
+    TlsTimeout: "the TLS handshake did not end",
+    SendTimeout: "it stopped reading the request",
+    ReceiveTimeout: "no answer came in time",
+}
+
+
+class Exchange:
+    """A request, its deadline, its socket and its outcome."""
+
+    def __init__(self, request: Request, sink: BodySink | None, options: TransportOptions) -> None:
+        self.request = request
+        self.sink = sink
+        self.options = options
+        self.addresses: list[Address] = []
+        self.phase: type[TransportError] = ConnectTimeout  # what running out of time means just now
+        self.connected = False  # by this exchange; otherwise its connection came from the pool
+        self.send_failed = False
+        self.raw_answer: http.client.HTTPResponse | None = None
+        self.response: Response | None = None
+        self.error: BaseException | None = None
+        streams_out = request.body is not None and not isinstance(request.body, bytes)
+        seconds = request.stall_seconds if streams_out else request.answer_seconds
+        self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        self._lock = threading.Lock()
+        self._handle = -1  # our own descriptor of the socket
+        self._over = False
+
+    # ----- in the task ------------------------------------------------------------------------------------------
+
+    async def abort_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._abort()
+
+    def _abort(self) -> None:
+        with self._lock:
+            self._over = True
+            if self._handle >= 0:
+                # Not through the thread's own socket object: an SSLSocket's shutdown() would turn it into a plain
+                # one under the thread's hands, and its descriptor may be closed and given away at any moment.
+                handle = socket.socket(fileno=self._handle)
+                self._handle = -1
+                with handle, contextlib.suppress(OSError):
+                    handle.shutdown(socket.SHUT_RDWR)
+
+    async def _deliver(self, piece: memoryview) -> bool:
+        assert self.sink is not None
+        self.scope.deadline = math.inf  # the receiver's own time
+        keep_on = await self.sink.take(piece)
+        self._allow(self.request.stall_seconds)
+        return keep_on
+
+    def _count_sent(self, body: RequestBody, byte_count: int, *, last: bool) -> None:
+        self._allow(self.request.answer_seconds if last else self.request.stall_seconds)
+        body.sent(byte_count)
+
+    def _allow(self, seconds: float) -> None:
+        self.scope.deadline = trio.current_time() + seconds
+
+    def timeout(self) -> TransportError:
+        return self.failed(self.phase, _TIMEOUTS[self.phase])
+
+    # ----- in the thread ----------------------------------------------------------------------------------------
+
+    def failed(self, kind: type[TransportError], message: str) -> TransportError:
+        return kind(message, reused=self.phase is not ConnectTimeout and not self.connected)
+
+    def watch(self, sock: socket.socket) -> None:
+        """From now on `sock` is what has to be shut down to end this exchange."""
+        with self._lock:
+            if self._over:
+                raise ConnectFailed("given up")
+            if self._handle >= 0:
+                os.close(self._handle)
+            self._handle = os.dup(sock.fileno())
+
+    def finish(self) -> None:
+        """The thread is done with the socket; from now on it belongs to the pool."""
+        with self._lock:
+            self._over = True
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+
+    def open_socket(self) -> socket.socket:
+        """Connect to the first address that takes us."""
+        failure: TransportError = ConnectFailed("it has no address")
+        for family, kind, protocol, address in self.addresses:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self.watch(sock)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(self.options.connect_timeout_seconds)
+                sock.connect(address)
+                return sock
+            except TimeoutError as exc:
+                failure = ConnectTimeout("nobody answered")
+                failure.__cause__ = exc
+            except OSError as exc:
+                failure = ConnectFailed(exc.strerror or str(exc))
+                failure.__cause__ = exc
+            except BaseException:
+                sock.close()
+                raise
+            sock.close()
+        raise failure
+
+    def pieces(self, body: RequestBody) -> Iterator[bytes | memoryview]:
+        """The body, counted, and held against its announced length."""
+        left = body.length
+        source = body.pieces()
+        while True:
+            try:
+                piece = next(source, None)
+            except OSError as exc:
+                raise SourceFailed(f"what was to be sent could not be read ({exc.strerror})") from exc
+            if piece is None:
+                break
+            left -= len(piece)
+            if left < 0:
+                raise SourceFailed("what was to be sent has become longer")
+            yield piece
+            trio.from_thread.run_sync(partial(self._count_sent, body, len(piece), last=left == 0))
+        if left:
+            raise SourceFailed("what was to be sent has become shorter")
+
+    def receive(self, head: Head, raw: http.client.HTTPResponse) -> Response:
+        """Read the body, into the sink or into memory."""
+        if self.sink is not None and self.sink.wants(head):
+            self._stream(head, raw)
+            return Response(head, b"", streamed=True)
+        body = self._read_whole(head, raw)
+        return Response(head, _decoded(body, head, self.request.max_answer_bytes))
+
+    def _stream(self, head: Head, raw: http.client.HTTPResponse) -> None:
+        length = head.content_length
+        received = 0
+        piece_bytes = FIRST_PIECE_BYTES
+        while length is None or received < length:
+            buffer = bytearray(piece_bytes if length is None else min(piece_bytes, length - received))
+            with self._torn_bodies_named():
+                byte_count = raw.readinto(buffer)
+            if byte_count == 0:
+                break
+            received += byte_count
+            if not trio.from_thread.run(self._deliver, memoryview(buffer)[:byte_count]):
+                return
+            piece_bytes = min(2 * piece_bytes, MAX_PIECE_BYTES)
+        if length is not None and received < length:
+            raise self.failed(BodyCut, f"{received} of {length} bytes came")
+
+    def _read_whole(self, head: Head, raw: http.client.HTTPResponse) -> bytes:
+        limit = self.request.max_answer_bytes
+        length = head.content_length
+        if length is not None and length > limit:
+            raise BodyTooBig(f"an answer of {length} bytes")
+        body = bytearray()
+        with self._torn_bodies_named():
+            while piece := raw.read(MAX_PIECE_BYTES):
+                body += piece
+                if len(body) > limit:
+                    raise BodyTooBig(f"an answer of more than {limit} bytes")
+        if length is not None and len(body) < length:
+            raise self.failed(BodyCut, f"{len(body)} of {length} bytes came")
+        return bytes(body)
+
+    @contextlib.contextmanager
+    def _torn_bodies_named(self) -> Iterator[None]:
+        try:
+            yield
+        except http.client.HTTPException as exc:
+            raise self.failed(BodyCut, "the answer was cut off") from exc
+        except OSError as exc:
+            raise self.failed(BodyCut, f"the connection broke within the answer ({exc})") from exc
+
+
+def _decoded(body: bytes, head: Head, limit: int) -> bytes:
+    encoding = head.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise NotHttp(f"the answer is encoded as {encoding}, which nobody asked for")
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        plain = decoder.decompress(body, limit + 1)
+    except zlib.error as exc:
+        raise NotHttp("the answer's gzip encoding is broken") from exc
+    if len(plain) > limit:
+        raise BodyTooBig(f"an answer of more than {limit} bytes when unpacked")
+    if not decoder.eof:
+        raise NotHttp("the answer's gzip encoding ends early")
+    return plain

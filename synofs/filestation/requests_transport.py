@@ -1,0 +1,321 @@
+"""HTTP by requests, in worker threads. The only module that knows requests and urllib3.
+
+Failures are translated where the socket is used, in the connection classes, from the bare OSError. What requests
+and urllib3 would make of it names the URL, and the URL may hold the session.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import math
+import socket
+import ssl
+import threading
+import time
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import requests.adapters
+import requests.structures
+import requests.utils
+import trio
+import urllib3
+import urllib3.connection
+import urllib3.exceptions
+
+from synofs.filestation import tls
+from synofs.filestation.exchange import Address, Exchange
+from synofs.filestation.transport import (
+    BodySink,
+    CertificateUntrusted,
+    ConnectFailed,
+    ConnectTimeout,
+    Head,
+    HostUnknown,
+    NotHttp,
+    ReceiveFailed,
+    ReceiveTimeout,
+    Redirected,
+    Request,
+    Response,
+    SendFailed,
+    SendTimeout,
+    TlsFailed,
+    TlsTimeout,
+    TransportError,
+    TransportOptions,
+)
+
+ADDRESS_LIFETIME_SECONDS = 60.0
+
+
+class _WithoutQuery(logging.Filter):
+    """urllib3 logs every URL at DEBUG; the query may hold the session."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(a.partition("?")[0] if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQuery())
+
+
+class RequestsTransport:
+    """`Transport` over one pooled `requests.Session`."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._address = f"{options.scheme}://{_bracketed(options.host)}:{options.port}{options.base_path}"
+        self._session_lock = threading.Lock()
+        self._lazy_session: requests.Session | None = None
+        self._resolved: list[Address] = []
+        self._resolved_until = -math.inf
+        # The lanes above decide how much goes on at once. These bound the threads whatever the lanes do.
+        self._call_threads = trio.CapacityLimiter(options.max_connections)
+        self._bulk_threads = trio.CapacityLimiter(options.max_connections)
+        self._resolver_threads = trio.CapacityLimiter(2)
+
+    async def send(self, request: Request, sink: BodySink | None = None) -> Response:
+        exchange = Exchange(request, sink, self._options)
+        with exchange.scope:
+            exchange.addresses = await self._addresses()
+            await self._run_in_thread(exchange)
+        if exchange.scope.cancelled_caught:
+            raise exchange.timeout()
+        if exchange.error is not None:
+            if isinstance(exchange.error, ConnectFailed | ConnectTimeout):
+                self._resolved_until = -math.inf  # it may have moved
+            raise exchange.error
+        assert exchange.response is not None
+        return exchange.response
+
+    async def aclose(self) -> None:
+        session, self._lazy_session = self._lazy_session, None
+        if session is not None:
+            session.close()
+
+    async def _addresses(self) -> list[Address]:
+        """Ask for the NAS's addresses in a thread that may be abandoned: nothing can hurry a resolver up."""
+        if trio.current_time() >= self._resolved_until:
+            lookup = partial(socket.getaddrinfo, self._options.host, self._options.port, type=socket.SOCK_STREAM)
+            try:
+                found = await trio.to_thread.run_sync(lookup, abandon_on_cancel=True, limiter=self._resolver_threads)
+            except (OSError, UnicodeError) as exc:
+                raise HostUnknown(f"the name {self._options.host} has no address") from exc
+            self._resolved = [(family, kind, protocol, where) for family, kind, protocol, _, where in found]
+            self._resolved_until = trio.current_time() + ADDRESS_LIFETIME_SECONDS
+        return self._resolved
+
+    async def _run_in_thread(self, exchange: Exchange) -> None:
+        limiter = self._bulk_threads if exchange.request.bulk else self._call_threads
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(exchange.abort_when_cancelled)
+            # Not abandoned when cancelled: the thread uses the caller's files, and ends at once anyway.
+            await trio.to_thread.run_sync(partial(self._run, exchange), limiter=limiter)
+            nursery.cancel_scope.cancel()
+        if exchange.error is not None:
+            # Cut off because we were cancelled, it failed in whatever way: be cancelled instead.
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    # ----- in the thread ----------------------------------------------------------------------------------------
+
+    def _run(self, exchange: Exchange) -> None:
+        """From end to end. Never raises: the nursery would wrap it."""
+        _thread.exchange = exchange
+        try:
+            exchange.response = self._exchange(exchange)
+        except BaseException as exc:
+            exchange.error = exc
+        finally:
+            exchange.finish()
+            del _thread.exchange
+
+    def _session(self) -> requests.Session:
+        with self._session_lock:
+            if self._lazy_session is None:
+                session = requests.Session()
+                session.trust_env = False  # no proxies and no .netrc from the environment
+                session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+                session.mount(f"{self._options.scheme}://", _Adapter(self._options))
+                self._lazy_session = session
+            return self._lazy_session
+
+    def _exchange(self, exchange: Exchange) -> Response:
+        answer = self._send(exchange)
+        raw = exchange.raw_answer
+        assert raw is not None
+        head = Head(answer.status_code, {name.lower(): value for name, value in answer.headers.items()})
+        try:
+            if 300 <= head.status < 400 and "location" in head.headers:
+                target = _origin(head.headers["location"]) or self._address
+                raise Redirected(f"it redirects to {target}; redirects are not followed", target=target)
+            return exchange.receive(head, raw)
+        finally:
+            if not raw.isclosed():  # something is left unread: this connection cannot serve again
+                answer.raw.close()
+            if isinstance(connection := answer.raw.connection, _Connection):
+                connection.idle_since = time.monotonic()
+            answer.raw.release_conn()
+
+    def _send(self, exchange: Exchange) -> requests.Response:
+        request = exchange.request
+        prepared = requests.PreparedRequest()
+        prepared.method = request.method
+        prepared.url = self._address + request.path + ("?" + request.query if request.query else "")
+        prepared.headers = requests.structures.CaseInsensitiveDict(request.headers)
+        prepared.hooks = {"response": []}
+        if isinstance(request.body, bytes):
+            prepared.headers["Content-Length"] = str(len(request.body))
+            prepared.body = request.body
+        elif request.body is not None:
+            prepared.headers["Content-Length"] = str(request.body.length)
+            prepared.body = exchange.pieces(request.body)  # type: ignore[assignment]
+        try:
+            return self._session().send(prepared, stream=True, allow_redirects=False, proxies={}, timeout=None)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
+            raise exchange.failed(SendFailed, f"the request failed ({type(exc).__name__})") from None
+
+
+# ----- connections ----------------------------------------------------------------------------------------------
+
+
+class _CurrentExchange(threading.local):
+    exchange: Exchange
+
+
+_thread = _CurrentExchange()
+
+
+class _RawAnswer(http.client.HTTPResponse):
+    """Makes itself known, so that the body can be read straight from it into our own buffers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _thread.exchange.raw_answer = self
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _RawAnswer
+    idle_since = math.inf
+
+    def _new_conn(self) -> socket.socket:
+        return _thread.exchange.open_socket()
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(None)
+        _thread.exchange.connected = True
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        exchange = _thread.exchange
+        if self.sock is not None and not exchange.connected:
+            idle_seconds = time.monotonic() - self.idle_since
+            if exchange.request.fresh_connection or idle_seconds > exchange.options.max_idle_seconds:
+                self.close()
+            else:
+                exchange.watch(self.sock)
+        if self.sock is None:
+            self.connect()
+        exchange.phase = SendTimeout
+        try:
+            super().request(*args, **kwargs)
+        except TransportError:
+            raise
+        except OSError as exc:
+            # It may have answered before it had everything, and hung up, as a proxy does with a body that it
+            # finds too long. urllib3 looks for that answer when it meets this kind of failure.
+            exchange.send_failed = True
+            raise BrokenPipeError(str(exc)) from exc
+
+    def getresponse(self) -> Any:
+        exchange = _thread.exchange
+        exchange.phase = ReceiveTimeout
+        failure = SendFailed if exchange.send_failed else ReceiveFailed
+        try:
+            return super().getresponse()
+        except ConnectionResetError as exc:  # also what http.client makes of an end without an answer
+            raise exchange.failed(failure, "it hung up without an answer") from exc
+        except OSError as exc:
+            raise exchange.failed(failure, f"the connection broke ({exc})") from exc
+        except http.client.HTTPException as exc:
+            raise exchange.failed(NotHttp, "it does not answer in HTTP") from exc
+
+
+class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        _thread.exchange.phase = TlsTimeout
+        return sock
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except TransportError:
+            raise
+        except (ssl.SSLCertVerificationError, urllib3.exceptions.SSLError) as exc:
+            reason = getattr(exc, "verify_message", "") or "it is not the pinned one"
+            raise CertificateUntrusted(reason, fingerprint=self._fingerprint()) from exc
+        except TimeoutError as exc:
+            raise TlsTimeout("the TLS handshake did not end") from exc
+        except OSError as exc:
+            raise TlsFailed(f"no TLS connection ({getattr(exc, 'reason', None) or exc})") from exc
+
+    def _fingerprint(self) -> str:
+        """Look at the refused certificate over a second connection, which carries nothing."""
+        try:
+            return tls.fingerprint_of_peer(self._new_conn(), self.host)
+        except (TransportError, OSError, ValueError):
+            return ""
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """One pool to one NAS, with our connections and our idea of trust."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        options = self._options
+        trust: dict[str, Any] = {}
+        if options.scheme == "https" and options.fingerprint is None:
+            context = tls.verifying_context(options.ca_file, requests.utils.DEFAULT_CA_BUNDLE_PATH)
+            trust = {"ssl_context": context, "cert_reqs": ssl.CERT_REQUIRED}
+        elif options.scheme == "https":
+            trust = {"ssl_context": tls.unverified_context(), "cert_reqs": ssl.CERT_NONE}
+            trust["assert_fingerprint"] = options.fingerprint
+        self.poolmanager = urllib3.PoolManager(1, maxsize=options.max_connections, **trust)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.poolmanager.connection_from_url(request.url)
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """The pool knows already."""
+
+
+def _origin(location: str) -> str:
+    """Scheme and host of a redirect's target; its path and query may repeat what we sent."""
+    try:
+        parts = urlsplit(location)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that is none"
+    return f"{parts.scheme}://{_bracketed(parts.hostname or '')}{port}" if parts.netloc else ""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
