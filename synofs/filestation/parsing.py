@@ -1,0 +1,218 @@
+"""Answers of the NAS as typed values. Pure.
+
+Lenient where builds differ (numbers as strings, members that are missing or unknown), strict where guessing would
+hide a loss: what does not fit is a `BadAnswer`, never a crash and never an entry left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from synofs.filestation import api_errors
+from synofs.remote import BadAnswer, RemoteEntry, Rights, Space
+
+T = TypeVar("T")
+Number = int | float
+
+_MAX_SIZE = 2**63 - 1
+_MAX_SECONDS = 2**63 // 10**9  # the last second whose nanoseconds fit into what the kernel takes
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """`data` that nobody reads."""
+
+
+class Acl(msgspec.Struct, frozen=True, gc=False):
+    append: bool = True
+    delete: bool = msgspec.field(name="del", default=True)
+    execute: bool = msgspec.field(name="exec", default=True)
+    read: bool = True
+    write: bool = True
+
+
+class AdvancedRight(msgspec.Struct, frozen=True, gc=False):
+    disable_list: bool = False
+    disable_modify: bool = False
+
+
+class Perm(msgspec.Struct, frozen=True, gc=False):
+    acl: Acl | None = None
+    adv_right: AdvancedRight | None = None
+    is_share_readonly: bool | None = None
+    share_right: str | None = None
+
+
+class Times(msgspec.Struct, frozen=True, gc=False):
+    mtime: Number | None = None
+    atime: Number | None = None
+    ctime: Number | None = None
+
+
+class VolumeStatus(msgspec.Struct, frozen=True, gc=False):
+    freespace: Number | None = None
+    totalspace: Number | None = None
+
+
+class Additional(msgspec.Struct, frozen=True, gc=False):
+    size: Number | None = None
+    time: Times | None = None
+    perm: Perm | None = None
+    volume_status: VolumeStatus | None = None
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A file, a folder, a share, or in getinfo something that is not there."""
+
+    name: str | None = None
+    path: str | None = None
+    isdir: bool | None = None
+    additional: Additional | None = None
+    code: int | None = None
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """One page of `list` or `list_share`, or the answer of getinfo, Rename and CreateFolder."""
+
+    files: list[Record] | None = None
+    shares: list[Record] | None = None
+    folders: list[Record] | None = None
+    total: int | None = None
+
+    @property
+    def records(self) -> Sequence[Record]:
+        for records in (self.files, self.shares, self.folders):
+            if records is not None:
+                return records
+        return ()
+
+
+class Envelope(msgspec.Struct, Generic[T], frozen=True):
+    success: bool
+    data: T | None = None
+    error: Any = None
+
+
+# ----- JSON -----------------------------------------------------------------------------------------------------
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind, strict=False)
+    except msgspec.ValidationError as exc:
+        raise BadAnswer(f"the NAS's answer has another shape than expected ({exc})") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_odd(body, kind)
+
+
+def _decode_odd(body: bytes, kind: type[T]) -> T:
+    """Names that are no UTF-8, raw or as lone surrogates: Python's own decoder keeps them as PEP 383 has it."""
+    try:
+        loose = json.loads(body.decode("utf-8-sig", "surrogateescape"), parse_constant=_refuse)
+        return msgspec.convert(loose, type=kind, strict=False)
+    except msgspec.ValidationError as exc:
+        raise BadAnswer(f"the NAS's answer has another shape than expected ({exc})") from exc
+    except (ValueError, RecursionError) as exc:
+        raise BadAnswer(f"no answer of a NAS, but {_glimpse(body)}") from exc
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def data_of(api: str, body: bytes, kind: type[T], *, path: str | None = None) -> T:
+    """The `data` of an answer, or the `RemoteError` that it reports."""
+    envelope: Envelope[T] = decode(body, Envelope[kind])  # type: ignore[valid-type]
+    if not envelope.success:
+        raise api_errors.error_for(api, envelope.error, path=path)
+    if envelope.data is None:
+        return decode(b"{}", kind)  # "success" alone is an answer too
+    return envelope.data
+
+
+def _glimpse(body: bytes) -> str:
+    start = body.lstrip()[:1]
+    if not start:
+        return "nothing"
+    if start == b"<":
+        return "a web page"
+    return "broken JSON" if start in b"{[" else "something that is no JSON"
+
+
+# ----- entries --------------------------------------------------------------------------------------------------
+
+_RIGHTS = [Rights(bits) for bits in range(Rights.ALL + 1)]
+_NO_TIMES = Times()
+_NOTHING_MORE = Additional()
+
+
+def entry_of(record: Record) -> RemoteEntry:
+    """`record` has to be one of something that is there."""
+    if not record.name or record.isdir is None:
+        raise BadAnswer("the NAS lists something without a name or a kind", path=record.path)
+    more = record.additional or _NOTHING_MORE
+    times = more.time or _NO_TIMES
+    return RemoteEntry(
+        name=record.name,
+        is_dir=record.isdir,
+        size=_whole(more.size, _MAX_SIZE),
+        mtime_ns=_whole(times.mtime, _MAX_SECONDS) * 10**9,
+        atime_ns=_whole(times.atime, _MAX_SECONDS) * 10**9,
+        ctime_ns=_whole(times.ctime, _MAX_SECONDS) * 10**9,
+        rights=rights_of(more.perm),
+    )
+
+
+def rights_of(perm: Perm | None) -> Rights:
+    """What the session may do: the effective `acl`, less what the share withholds.
+
+    The NAS checks every call itself, so what is not said is taken as allowed.
+    """
+    if perm is None:
+        return Rights.ALL
+    bits = Rights.ALL.value
+    if (acl := perm.acl) is not None:
+        bits = acl.read | acl.write << 1 | acl.execute << 2 | acl.append << 3 | acl.delete << 4
+    if perm.is_share_readonly or perm.share_right == "RO":
+        bits &= ~(Rights.WRITE | Rights.APPEND | Rights.DELETE).value
+    elif perm.share_right == "NA":
+        bits = 0
+    if (withheld := perm.adv_right) is not None:
+        if withheld.disable_list:
+            bits &= ~Rights.READ.value
+        if withheld.disable_modify:
+            bits &= ~(Rights.WRITE | Rights.DELETE).value
+    return _RIGHTS[bits]
+
+
+def space_of(record: Record) -> Space | None:
+    status = record.additional.volume_status if record.additional else None
+    if status is None or status.totalspace is None or status.freespace is None:
+        return None
+    total = _whole(status.totalspace, _MAX_SIZE)
+    return Space(total_bytes=total, free_bytes=_whole(status.freespace, total))
+
+
+def is_missing(record: Record) -> bool:
+    """getinfo's way to say that nothing is there: a code, or (7.3) a record without a name."""
+    return record.code not in (None, 0) or not record.name
+
+
+def matched(paths: Sequence[str], records: Sequence[Record]) -> list[Record]:
+    """getinfo's records in the order of the paths that were asked for."""
+    if len(records) == len(paths) and all(
+        record.path in (None, "", path) for record, path in zip(records, paths, strict=True)
+    ):
+        return list(records)
+    by_path: Mapping[str | None, Record] = {record.path: record for record in records}
+    if missing := [path for path in paths if path not in by_path]:
+        raise BadAnswer("the NAS does not answer for every path that it was asked for", path=missing[0])
+    return [by_path[path] for path in paths]
+
+
+def _whole(value: Number | None, maximum: int) -> int:
+    """Between 0 and the maximum, whatever it is."""
+    return int(min(value, maximum)) if value is not None and value > 0 else 0
