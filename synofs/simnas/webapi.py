@@ -8,36 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Mapping
 from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from . import (
-    background,
-    changes,
-    copymove,
-    download,
-    info_auth,
-    listing,
-    measures,
-    services,
-    strike,
-    upload,
-    wire,
-)
+from . import strike, wire
+from .api import METHODS
+from .api.info_auth import sid_of, token_of
 from .catalogue import served_at
 from .nas import BODY_COMPLETE, Answer, Call, Method, Nas
 from .pages import html_error
 from .wire import ApiError, Params
-
-METHODS: Mapping[str, Mapping[str, Method]] = {
-    api: methods
-    for module in (background, changes, copymove, download, info_auth, listing, measures, services, upload)
-    for api, methods in module.METHODS.items()
-}
 
 _CGI_PATHS = ("entry.cgi", "auth.cgi", "query.cgi", "encryption.cgi")
 
@@ -158,8 +141,8 @@ class WebApi:
         if method is None:
             raise ApiError(103)
         if not call.api.startswith("SYNO.API."):
-            session = self._nas.sessions.find(info_auth.sid_of(call))
-            self._nas.sessions.check(call.api, session, info_auth.token_of(call), call.address)
+            session = self._nas.sessions.find(sid_of(call))
+            self._nas.sessions.check(call.api, session, token_of(call), call.address)
             call.found_session = session
         return method
 

@@ -8,13 +8,13 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
+from ..nas import Answer, Call, Method, blocking
+from ..shares import RECYCLE_BIN, SPOOL_PREFIX, Location, disk_refusals
+from ..tasks import Task
+from ..wire import ApiError
 from .background import start_task, status, stop
 from .listing import check_folder_writable, record_of
 from .names import check_new_name
-from .nas import Answer, Call, Method, blocking
-from .shares import RECYCLE_BIN, SPOOL_PREFIX, Location, disk_refusals
-from .tasks import Task
-from .wire import ApiError
 
 
 class Failures:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 
+from ..nas import Answer, Call, Method, blocking
+from ..shares import Location, disk_refusals, visible_stat
+from ..tasks import Task
+from ..wire import ApiError
 from .background import start_task, status, stop
-from .nas import Answer, Call, Method, blocking
-from .shares import Location, disk_refusals, visible_stat
-from .tasks import Task
-from .wire import ApiError
 
 _PIECE_BYTES = 2**20
 

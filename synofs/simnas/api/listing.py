@@ -8,10 +8,10 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from .directory import Name
-from .nas import Answer, Call, Method, blocking
-from .shares import Location, disk_refusals, visible_stat
-from .wire import ApiError, Params
+from ..directory import Name
+from ..nas import Answer, Call, Method, blocking
+from ..shares import Location, disk_refusals, visible_stat
+from ..wire import ApiError, Params
 
 SORT_KEYS = ("name", "size", "user", "group", "mtime", "atime", "ctime", "crtime", "posix", "type")
 

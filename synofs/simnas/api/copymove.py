@@ -8,13 +8,13 @@ import shutil
 import stat
 from dataclasses import dataclass
 
+from ..nas import Answer, Call, Method, blocking
+from ..shares import SPOOL_PREFIX, Location, disk_refusals
+from ..tasks import Task
+from ..wire import ApiError
 from .background import start_task, status, stop
 from .changes import check_deletable
 from .listing import check_folder_writable
-from .nas import Answer, Call, Method, blocking
-from .shares import SPOOL_PREFIX, Location, disk_refusals
-from .tasks import Task
-from .wire import ApiError
 
 _PIECE_BYTES = 8 * 2**20
 _FAT_MAX_BYTES = 4 * 2**30 - 1

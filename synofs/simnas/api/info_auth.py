@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .nas import Answer, Call, Method
-from .wire import ApiError
+from ..nas import Answer, Call, Method
+from ..wire import ApiError
 
 
 async def query(call: Call) -> Answer:

@@ -22,15 +22,15 @@ from typing import BinaryIO
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from . import strike
-from .faults import ActiveFault
+from .. import strike
+from ..faults import ActiveFault
+from ..multipart import FormReader, MalformedForm, PartBegin, PartData, PartEnd
+from ..nas import BODY_COMPLETE, Answer, Call, Method
+from ..pages import html_error
+from ..shares import SPOOL_PREFIX, Location, Share, disk_refusals, visible_stat
+from ..wire import ApiError
 from .listing import check_folder_writable
-from .multipart import FormReader, MalformedForm, PartBegin, PartData, PartEnd
 from .names import check_new_name
-from .nas import BODY_COMPLETE, Answer, Call, Method
-from .pages import html_error
-from .shares import SPOOL_PREFIX, Location, Share, disk_refusals, visible_stat
-from .wire import ApiError
 
 _WRITE_BYTES = 2**20
 _MAX_TEXT_BYTES = 64 * 2**10

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .quirks import Quirks
-from .shares import SPOOL_PREFIX, Share, check_length
-from .wire import ApiError
+from ..quirks import Quirks
+from ..shares import SPOOL_PREFIX, Share, check_length
+from ..wire import ApiError
 
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .nas import Answer, Call, Method
-from .tasks import Task, task_id_of
+from ..nas import Answer, Call, Method
+from ..tasks import Task, task_id_of
 
 
 def start_task(call: Call, report: dict[str, Any], work: Callable[[Task], None]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .nas import Answer, Call, Method
+from ..nas import Answer, Call, Method
 
 _STARTED = time.monotonic()
 

@@ -19,11 +19,11 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .nas import Answer, Call, Method
-from .pages import html_error
-from .shares import Location, disk_refusals, visible_stat
-from .wire import ApiError
-from .zipstream import archive_name, zip_tree
+from ..nas import Answer, Call, Method
+from ..pages import html_error
+from ..shares import Location, disk_refusals, visible_stat
+from ..wire import ApiError
+from ..zipstream import archive_name, zip_tree
 
 _CHUNK = 2**20
 
