@@ -1,0 +1,168 @@
+"""How commands talk to a running mount: JSON lines over a unix socket.
+
+A caller sends one object per line, `{"command": NAME, ...}`, and gets one line back: `{"ok": {...}}`, or a
+`Failure` as JSON. The socket lies in a directory that only the mount's user can enter, and the kernel says who
+calls: anyone but that user and root is turned away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from synofs.app.errors import Failure, Problem, failure_of
+from synofs.app.identity import make_runtime_dir, mount_id, require_private, runtime_dirs
+from synofs.app.mounts import MountEntry
+
+log = logging.getLogger(__name__)
+
+LINE_BYTES = 64 * 1024
+ANSWER_SECONDS = 5.0
+
+Arguments = Mapping[str, Any]
+Command = Callable[[Arguments], Awaitable[dict[str, Any]]]
+
+
+def _caller(sock: Any) -> tuple[int, int]:
+    """pid and uid of the process at the other end."""
+    pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid
+
+
+class ControlServer:
+    """The daemon's end. A command that fails in any way is answered with a failure and harms nobody else."""
+
+    def __init__(self, mountpoint: str, commands: Mapping[str, Command]) -> None:
+        self._mountpoint = mountpoint
+        self._commands = commands
+
+    async def serve(self, task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; the started value is the socket's path."""
+        path = make_runtime_dir() / f"{mount_id(self._mountpoint)}.sock"
+        path.unlink(missing_ok=True)  # of a daemon that died; a live one would still be mounted here
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            await sock.bind(str(path))
+            try:
+                path.chmod(0o600)
+                sock.listen(16)
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(trio.serve_listeners, self._talk, [trio.SocketListener(sock)])
+                    task_status.started(path)
+            finally:
+                path.unlink(missing_ok=True)
+
+    async def _talk(self, stream: trio.SocketStream) -> None:
+        _pid, uid = _caller(stream.socket)
+        if uid not in (0, os.getuid()):
+            log.warning("user %d tried to control this mount", uid)
+            await self._send(stream, Failure(Problem.NOT_YOURS, mountpoint=self._mountpoint).to_json())
+            return
+        received = b""
+        try:
+            async for piece in stream:
+                received += piece
+                while b"\n" in received:
+                    line, _, received = received.partition(b"\n")
+                    await self._send(stream, await self._answer(line))
+                if len(received) > LINE_BYTES:
+                    return
+        except trio.BrokenResourceError:
+            return  # the caller went away
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            command = self._commands[request["command"]]
+        except (ValueError, KeyError, TypeError) as exc:
+            return Failure(Problem.INTERNAL, detail=f"not a command: {exc!r}").to_json()
+        try:
+            return {"ok": await command(request)}
+        except Failure as exc:
+            return exc.with_facts(mountpoint=self._mountpoint).to_json()
+        except Exception as exc:
+            failure = failure_of(exc, mountpoint=self._mountpoint)
+            if failure.problem is Problem.INTERNAL:
+                log.exception("the command %s failed in a way nobody foresaw", request["command"])
+            return failure.to_json()
+
+    async def _send(self, stream: trio.SocketStream, answer: dict[str, Any]) -> None:
+        # Shielded: the answer to "umount" is due when the mount, and with it this server, is at its end.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_SECONDS):
+            await stream.send_all(json.dumps(answer).encode() + b"\n")
+
+
+class ControlClient:
+    """The caller's end: one connection, blocking. Closed with `close` or by a with-block."""
+
+    def __init__(self, mount: MountEntry, sock: socket.socket) -> None:
+        self._mount = mount
+        self._sock = sock
+        self._file = sock.makefile("rb")
+        self.daemon_pid, _uid = _caller(sock)
+        # Taken while it certainly lives, so that a later process with the same number is not mistaken for it.
+        self._pidfd = os.pidfd_open(self.daemon_pid)
+
+    @classmethod
+    def connect(cls, mount: MountEntry) -> ControlClient:
+        """Raises `DAEMON_GONE` when nobody listens, `NOT_YOURS` when somebody does, but not to us."""
+        name = f"{mount_id(mount.mountpoint)}.sock"
+        for directory in runtime_dirs(mount.owner_uid):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                require_private(directory, mount.owner_uid)
+                sock.settimeout(ANSWER_SECONDS)
+                sock.connect(str(directory / name))
+                return cls(mount, sock)
+            except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+                sock.close()
+            except PermissionError as exc:
+                sock.close()
+                if os.getuid() not in (0, mount.owner_uid):
+                    raise Failure(Problem.NOT_YOURS, mountpoint=mount.mountpoint) from exc
+            except OSError as exc:
+                sock.close()
+                raise Failure(Problem.NO_ANSWER, mountpoint=mount.mountpoint) from exc
+        problem = Problem.DAEMON_GONE if os.getuid() in (0, mount.owner_uid) else Problem.NOT_YOURS
+        raise Failure(problem, mountpoint=mount.mountpoint)
+
+    def ask(
+        self, command: str, *, within_seconds: float = ANSWER_SECONDS, **arguments: object
+    ) -> dict[str, Any]:
+        """The daemon's answer; its failure is raised. `NO_ANSWER` when none comes in time."""
+        self._sock.settimeout(within_seconds)
+        try:
+            self._sock.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            line = self._file.readline()
+        except OSError as exc:
+            raise Failure(Problem.NO_ANSWER, mountpoint=self._mount.mountpoint) from exc
+        if not line:
+            raise Failure(Problem.DAEMON_GONE, mountpoint=self._mount.mountpoint)
+        answer: dict[str, Any] = json.loads(line)
+        if "ok" not in answer:
+            raise Failure.from_json(answer)
+        result: dict[str, Any] = answer["ok"]
+        return result
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until the daemon's process has ended; False when it has not by then."""
+        return bool(select.select([self._pidfd], [], [], seconds)[0])
+
+    def close(self) -> None:
+        os.close(self._pidfd)
+        self._file.close()
+        self._sock.close()
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,65 @@
+"""Where the daemon's log goes, and the last net against a secret in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import platformdirs
+
+from synofs.app.identity import mount_id
+
+FILE_BYTES = 2 * 1024 * 1024
+KEPT_FILES = 3
+
+# What signs in or stands for a session, in the forms in which libraries show URLs, bodies and headers.
+_SECRETS = re.compile(
+    r"""(\b(?:_sid|sid|SynoToken|synotoken|X-SYNO-TOKEN|passwd|password|otp_code|device_id|did|id)["']?\s*[=:]\s*["']?)"""
+    r"""[^&\s"',;}]+""",
+    re.IGNORECASE,
+)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Writes `***` for anything that looks like a secret, in the message and in tracebacks.
+
+    Our own log lines hold none; this is for those of libraries and for exception texts.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def redact(text: str) -> str:
+    return _SECRETS.sub(r"\1***", text)
+
+
+def log_path(mountpoint: str) -> Path:
+    """The daemon's log file for a mountpoint."""
+    name = os.path.basename(mountpoint) or "root"
+    return platformdirs.user_state_path("synofs") / f"{name}-{mount_id(mountpoint)[:8]}.log"
+
+
+def log_to_stderr(level: str) -> None:
+    _configure(logging.StreamHandler(), "%(levelname)s %(name)s: %(message)s", level)
+
+
+def log_to_file(path: Path, level: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = RotatingFileHandler(
+        path, maxBytes=FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
+    )
+    os.chmod(path, 0o600)
+    _configure(handler, "%(asctime)s %(levelname)s %(name)s: %(message)s", level)
+
+
+def _configure(handler: logging.Handler, format_: str, level: str) -> None:
+    handler.setFormatter(RedactingFormatter(format_))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)  # of other people's libraries
+    logging.getLogger("synofs").setLevel(level.upper())
+    logging.captureWarnings(True)

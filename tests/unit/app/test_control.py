@@ -1,0 +1,163 @@
+"""Commands talk to a mount over its socket: the right user, the right answer, never a hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from synofs.app import control
+from synofs.app.control import Arguments, ControlClient, ControlServer
+from synofs.app.errors import Failure, Problem
+from synofs.app.identity import make_runtime_dir, mount_id, runtime_dirs
+from synofs.app.mounts import MountEntry
+
+pytestmark = pytest.mark.trio
+
+MOUNT = MountEntry("/mnt/nas", "https://nas:5001", "fuse.synofs", os.getuid())
+
+
+@pytest.fixture(autouse=True)
+def _runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A runtime directory for each test, with a path short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="synofs-", dir="/tmp") as directory:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        yield
+
+
+async def status(arguments: Arguments) -> dict[str, Any]:
+    return {"echo": arguments.get("word"), "pid": os.getpid()}
+
+
+async def busy(_arguments: Arguments) -> dict[str, Any]:
+    raise Failure(Problem.MOUNT_BUSY)
+
+
+async def broken(_arguments: Arguments) -> dict[str, Any]:
+    raise ZeroDivisionError("nobody foresaw this")
+
+
+async def endless(_arguments: Arguments) -> dict[str, Any]:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+COMMANDS = {"status": status, "busy": busy, "broken": broken, "endless": endless}
+
+
+async def while_serving(question: Callable[[], Any]) -> Any:
+    """Run a caller in a thread while the server runs here."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS).serve)
+        result = await trio.to_thread.run_sync(question)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def test_a_command_is_answered() -> None:
+    def ask() -> list[dict[str, Any]]:
+        with ControlClient.connect(MOUNT) as daemon:
+            return [daemon.ask("status", word="one"), daemon.ask("status", word="zwei\n")]
+
+    answers = await while_serving(ask)
+    assert [answer["echo"] for answer in answers] == ["one", "zwei\n"]
+    assert answers[0]["pid"] == os.getpid()
+
+
+async def test_a_failure_travels_to_the_caller_with_the_mountpoint() -> None:
+    def ask() -> Failure:
+        with ControlClient.connect(MOUNT) as daemon, pytest.raises(Failure) as caught:
+            daemon.ask("busy")
+        return caught.value
+
+    failure = await while_serving(ask)
+    assert failure.problem is Problem.MOUNT_BUSY
+    assert "/mnt/nas is in use" in failure.line
+
+
+async def test_a_command_that_breaks_harms_no_other(expect_logs: Callable[..., None]) -> None:
+    expect_logs("broken failed in a way nobody foresaw")
+
+    def ask() -> tuple[Problem, str]:
+        with ControlClient.connect(MOUNT) as daemon:
+            with pytest.raises(Failure) as caught:
+                daemon.ask("broken")
+            return caught.value.problem, daemon.ask("status", word="alive")["echo"]
+
+    assert await while_serving(ask) == (Problem.INTERNAL, "alive")
+
+
+@pytest.mark.parametrize("line", [b"no json", b"[]", b"3", b'{"command": "format_disk"}', b"{}"])
+async def test_nonsense_is_refused(line: bytes) -> None:
+    def ask() -> Any:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(str(runtime_dirs(os.getuid())[0] / f"{mount_id(MOUNT.mountpoint)}.sock"))
+            sock.sendall(line + b"\n")
+            return json.loads(sock.makefile().readline())
+
+    assert (await while_serving(ask))["problem"] == "INTERNAL"
+
+
+async def test_a_daemon_that_does_not_answer_is_told_apart_from_one_that_is_gone() -> None:
+    def ask() -> Problem:
+        with ControlClient.connect(MOUNT) as daemon, pytest.raises(Failure) as caught:
+            daemon.ask("endless", within_seconds=0.05)
+        return caught.value.problem
+
+    assert await while_serving(ask) is Problem.NO_ANSWER
+    with pytest.raises(Failure) as caught:
+        ControlClient.connect(MOUNT)
+    assert caught.value.problem is Problem.DAEMON_GONE
+
+
+async def test_the_socket_is_private_and_goes_away_with_the_server() -> None:
+    async with trio.open_nursery() as nursery:
+        path: Path = await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS).serve)
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        assert os.stat(path.parent).st_mode & 0o777 == 0o700
+        nursery.cancel_scope.cancel()
+    with pytest.raises(FileNotFoundError):
+        os.stat(path)
+
+
+async def test_the_socket_of_a_dead_daemon_is_replaced() -> None:
+    stale = make_runtime_dir() / f"{mount_id(MOUNT.mountpoint)}.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(stale))
+    with pytest.raises(Failure) as caught:
+        ControlClient.connect(MOUNT)
+    assert caught.value.problem is Problem.DAEMON_GONE
+
+    def ask() -> Any:
+        with ControlClient.connect(MOUNT) as daemon:
+            return daemon.ask("status", word="new")["echo"]
+
+    assert await while_serving(ask) == "new"
+
+
+async def test_another_user_is_turned_away(monkeypatch: pytest.MonkeyPatch, expect_logs: Callable[..., None]) -> None:
+    expect_logs("user 12345 tried to control")
+    real = control._caller
+    server_thread = threading.get_ident()  # the caller asks who the daemon is from another thread
+
+    def caller(sock: Any) -> tuple[int, int]:
+        pid, uid = real(sock)
+        return (pid, 12345) if threading.get_ident() == server_thread else (pid, uid)
+
+    monkeypatch.setattr(control, "_caller", caller)
+
+    def ask() -> Problem:
+        with ControlClient.connect(MOUNT) as daemon, pytest.raises(Failure) as caught:
+            daemon.ask("status")
+        return caught.value.problem
+
+    assert await while_serving(ask) is Problem.NOT_YOURS

@@ -1,0 +1,78 @@
+"""The log file is private, and no secret reaches it even if somebody logs one."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from synofs.app.logs import RedactingFormatter, log_path, log_to_file, redact
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    root, own = logging.getLogger(), logging.getLogger("synofs")
+    before = list(root.handlers), root.level, own.level
+    yield
+    for handler in [h for h in root.handlers if h not in before[0]]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(before[1])
+    own.setLevel(before[2])
+    logging.captureWarnings(False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /webapi/entry.cgi?api=SYNO.X&_sid=SECRET&SynoToken=SECRET HTTP/1.1",
+        "body: account=anna&passwd=SECRET&otp_code=SECRET",
+        '{"data": {"sid": "SECRET", "synotoken": "SECRET", "did":"SECRET", "device_id": "SECRET"}}',
+        "{'passwd': 'SECRET', 'account': 'anna'}",
+        "X-SYNO-TOKEN: SECRET",
+        "Cookie: id=SECRET; did=SECRET",
+        "Set-Cookie: id=SECRET;path=/;HttpOnly",
+    ],
+)
+def test_whatever_looks_like_a_secret_is_blotted_out(text: str) -> None:
+    assert "SECRET" not in redact(text)
+    assert "***" in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["read /photos/a.jpg: timed out", "the password was refused", "uid 1000, did nothing, valid: yes"]
+)
+def test_ordinary_lines_stay_as_they_are(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_tracebacks_are_redacted_too() -> None:
+    try:
+        raise ValueError("GET /x?_sid=SECRET failed")
+    except ValueError as exc:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "oops", None, (type(exc), exc, exc.__traceback__))
+    text = RedactingFormatter("%(message)s").format(record)
+    assert "Traceback" in text
+    assert "SECRET" not in text
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_the_log_file_is_private_and_holds_our_level_and_their_warnings(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "nas.log"
+    log_to_file(path, "debug")
+    logging.getLogger("synofs.fs").debug("ours")
+    logging.getLogger("urllib3").debug("theirs")
+    text = path.read_text()
+    assert "ours" in text
+    assert "theirs" not in text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_each_mountpoint_has_a_log_of_its_own() -> None:
+    assert log_path("/home/anna/nas") != log_path("/home/bert/nas")
+    assert log_path("/home/anna/nas").name.startswith("nas-")
+    assert log_path("/").name

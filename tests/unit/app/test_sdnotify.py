@@ -1,0 +1,34 @@
+"""systemd is told what it asked for, and its absence is no trouble."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from synofs.app.sdnotify import Notifier
+
+
+@pytest.mark.parametrize("kind", ["file", "abstract"])
+def test_messages_arrive(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # keeps the path short enough for a socket
+    name = f"synofs-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.bind(name if kind == "file" else "\0" + name)
+        monkeypatch.setenv("NOTIFY_SOCKET", name if kind == "file" else "@" + name)
+        notifier = Notifier.from_environment()
+        notifier.ready("online")
+        assert sock.recv(1000).decode().split("\n") == ["READY=1", "STATUS=online", f"MAINPID={os.getpid()}"]
+        notifier.status("3 uploads pending")
+        assert sock.recv(1000) == b"STATUS=3 uploads pending"
+        notifier.stopping("unmounting")
+        assert sock.recv(1000) == b"STOPPING=1\nSTATUS=unmounting"
+
+
+def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    Notifier.from_environment().ready("online")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nonexistent/socket")
+    Notifier.from_environment().ready("online")
