@@ -241,9 +241,7 @@ def read_words(words: Mapping[str, str | bool]) -> dict[str, Any]:
     return values
 
 
-def read_settings(
-    nas: str, words: Mapping[str, str | bool], mountpoint: str = ""
-) -> tuple[Settings, SignInWords]:
+def read_settings(nas: str, words: Mapping[str, str | bool], mountpoint: str = "") -> tuple[Settings, SignInWords]:
     """Settings from a NAS, option words and, for a mount, its folder."""
     address = parse_nas(nas)
     values = read_words(words)

@@ -134,9 +134,7 @@ class ControlClient:
         problem = Problem.DAEMON_GONE if os.getuid() in (0, mount.owner_uid) else Problem.NOT_YOURS
         raise Failure(problem, mountpoint=mount.mountpoint)
 
-    def ask(
-        self, command: str, *, within_seconds: float = ANSWER_SECONDS, **arguments: object
-    ) -> dict[str, Any]:
+    def ask(self, command: str, *, within_seconds: float = ANSWER_SECONDS, **arguments: object) -> dict[str, Any]:
         """The daemon's answer; its failure is raised. `NO_ANSWER` when none comes in time."""
         self._sock.settimeout(within_seconds)
         try:

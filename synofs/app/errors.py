@@ -48,8 +48,7 @@ class Problem(Enum):
     CERTIFICATE_REFUSED = (
         23,
         "the certificate of {nas} is not trusted ({detail})",
-        "compare it with the one in DSM (Control Panel > Security > Certificate), then add"
-        " --fingerprint {fingerprint}",
+        "compare it with the one in DSM (Control Panel > Security > Certificate), then add --fingerprint {fingerprint}",
     )
     INSECURE_HTTP = (
         24,

@@ -41,9 +41,7 @@ def list_mounts(fstype: str | None = FSTYPE) -> list[MountEntry]:
         kind, source, options = right.split(" ")[:3]
         if fstype is None or kind == fstype:
             owner = re.search(r"\buser_id=(\d+)", options)
-            mounts.append(
-                MountEntry(_plain(left.split(" ")[4]), _plain(source), kind, int(owner[1]) if owner else 0)
-            )
+            mounts.append(MountEntry(_plain(left.split(" ")[4]), _plain(source), kind, int(owner[1]) if owner else 0))
     return mounts
 
 
@@ -166,6 +164,4 @@ def unmount(mountpoint: str, *, lazy: bool = False) -> None:
     said = done.stderr.strip().splitlines()
     detail = said[-1] if said else f"exit code {done.returncode}"
     busy = "busy" in detail.lower()
-    raise Failure(
-        Problem.MOUNT_BUSY if busy else Problem.UNMOUNT_REFUSED, mountpoint=mountpoint, detail=detail
-    )
+    raise Failure(Problem.MOUNT_BUSY if busy else Problem.UNMOUNT_REFUSED, mountpoint=mountpoint, detail=detail)

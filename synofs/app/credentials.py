@@ -1,0 +1,217 @@
+"""Where the secrets of a sign-in come from, and where those that are to be remembered are kept.
+
+A password is taken from the first of: `--password-file`, the file named by `$SYNOFS_PASSWORD_FILE`, the systemd
+credential `synofs-password`, the saved sign-in, a question at the terminal. Never from an argument or from the
+value of an environment variable, which other users can see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import platformdirs
+
+from synofs.app.config import NasAddress, Settings, SignInWords, wrong_option
+from synofs.app.errors import Failure, Problem
+from synofs.filestation.auth import Credentials, Secret
+
+__all__ = [  # with the two types that everything about a sign-in is made of
+    "Asker",
+    "Credentials",
+    "FileStore",
+    "SavedSignIn",
+    "Secret",
+    "SignInStore",
+    "find_credentials",
+    "saved_sign_ins",
+]
+
+SYSTEMD_CREDENTIAL = "synofs-password"
+
+
+def to_json(credentials: Credentials) -> dict[str, str | None]:
+    """With the secrets in clear: for a pipe to a process of ours, or a file that is private."""
+    return {
+        "user": credentials.user,
+        "password": credentials.password.reveal(),
+        "otp": credentials.otp.reveal() if credentials.otp else None,
+        "device_id": credentials.device_id.reveal() if credentials.device_id else None,
+        "device_name": credentials.device_name,
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> Credentials:
+    return Credentials(
+        user=data["user"],
+        password=Secret(data["password"]),
+        otp=Secret(data["otp"]) if data["otp"] else None,
+        device_id=Secret(data["device_id"]) if data["device_id"] else None,
+        device_name=data["device_name"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSignIn:
+    """What `synofs login` remembers of one NAS."""
+
+    credentials: Credentials
+    fingerprint: str | None = None
+    ca_file: str | None = None
+
+
+class SignInStore(Protocol):
+    """A place for sign-ins: a file of the user's, or the desktop's keyring."""
+
+    @property
+    def place(self) -> str:
+        """What to tell the user about where it is."""
+
+    def load(self, url: str) -> SavedSignIn | None: ...
+    def save(self, url: str, saved: SavedSignIn) -> None: ...
+    def forget(self, url: str) -> bool: ...
+
+
+class Asker(Protocol):
+    """Somebody who can be asked."""
+
+    def user(self, address: NasAddress) -> str: ...
+    def password(self, address: NasAddress, user: str) -> str: ...
+    def otp(self, address: NasAddress, user: str) -> str: ...
+    def trust(self, address: NasAddress, fingerprint: str) -> bool: ...
+
+
+def device_name() -> str:
+    """How this machine is listed among the account's trusted devices in DSM."""
+    return f"synofs on {socket.gethostname()}"
+
+
+# ----- finding --------------------------------------------------------------------------------------------------
+
+
+def find_credentials(
+    settings: Settings, words: SignInWords, store: SignInStore | None, asker: Asker | None
+) -> tuple[Settings, Credentials]:
+    """The credentials for these settings, and the settings completed by what was saved with them."""
+    saved = store.load(settings.url) if store is not None else None
+    user = settings.user or (saved.credentials.user if saved else None)
+    if not user and asker is not None:
+        user = asker.user(settings.address)
+    if not user:
+        raise Failure(Problem.NO_USER, nas=settings.url)
+    if saved is not None and saved.credentials.user != user:
+        saved = None
+    password = find_password(words)
+    if password is None and saved is not None:
+        password = saved.credentials.password
+    if password is None and asker is not None:
+        password = Secret(asker.password(settings.address, user))
+    if password is None:
+        raise Failure(Problem.NO_PASSWORD, nas=settings.url, user=user)
+    if saved is not None and settings.fingerprint is None and settings.ca_file is None:
+        settings = replace(settings, fingerprint=saved.fingerprint, ca_file=saved.ca_file)
+    credentials = Credentials(
+        user=user,
+        password=password,
+        otp=Secret(words.otp) if words.otp else None,
+        device_id=saved.credentials.device_id if saved else None,
+        device_name=saved.credentials.device_name if saved else device_name(),
+    )
+    return replace(settings, user=user), credentials
+
+
+def find_password(words: SignInWords) -> Secret | None:
+    """The password that a file holds, of those that were named."""
+    if words.password_file:
+        return _read_password(words.password_file, "--password-file")
+    if named := os.environ.get("SYNOFS_PASSWORD_FILE"):
+        return _read_password(named, "SYNOFS_PASSWORD_FILE")
+    if directory := os.environ.get("CREDENTIALS_DIRECTORY"):
+        path = os.path.join(directory, SYSTEMD_CREDENTIAL)
+        if os.path.exists(path):
+            return _read_password(path, "the systemd credential")
+    return None
+
+
+def _read_password(path: str, source: str) -> Secret:
+    try:
+        with open(path, encoding="utf-8") as file:
+            password = file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as exc:
+        detail = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise wrong_option(f"{source}: cannot read {path} ({detail})") from exc
+    if not password:
+        raise wrong_option(f"{source}: the first line of {path} is empty")
+    return Secret(password)
+
+
+# ----- keeping --------------------------------------------------------------------------------------------------
+
+
+class FileStore:
+    """Sign-ins in a file that its owner alone can read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def place(self) -> str:
+        return f"{self._path} (readable by you alone)"
+
+    def load(self, url: str) -> SavedSignIn | None:
+        data = self._read().get(url)
+        if data is None:
+            return None
+        return SavedSignIn(from_json(data["credentials"]), data["fingerprint"], data["ca_file"])
+
+    def save(self, url: str, saved: SavedSignIn) -> None:
+        entry = {
+            "credentials": to_json(replace(saved.credentials, otp=None)),
+            "fingerprint": saved.fingerprint,
+            "ca_file": saved.ca_file,
+        }
+        self._write({**self._read(), url: entry})
+
+    def forget(self, url: str) -> bool:
+        entries = self._read()
+        if url not in entries:
+            return False
+        del entries[url]
+        self._write(entries)
+        return True
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            entries = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as exc:
+            raise wrong_option(f"cannot read {self._path} ({exc})", "login") from exc
+        return entries if isinstance(entries, dict) else {}
+
+    def _write(self, entries: Mapping[str, Any]) -> None:
+        """All or nothing, and never readable by others, not even for a moment."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(entries, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+
+def saved_sign_ins() -> SignInStore:
+    """The store of this user. The system's keyring will stand here before the file."""
+    return FileStore(platformdirs.user_config_path("synofs") / "sign-ins.json")

@@ -1,0 +1,189 @@
+"""The life of one mount's process: sign in, mount, serve, unmount, sign out.
+
+`python -m synofs.app.service FD` is the daemon: it reads its order (settings and secrets) from stdin, reports on
+the pipe FD that it is ready or why it is not, and then belongs to nobody but the kernel and the control socket.
+
+A process that is asked to end (SIGTERM, SIGINT, unmount) unmounts, signs out and exits with 0. One that crashes
+leaves the mountpoint in place, where every access fails with "Transport endpoint is not connected": an empty folder
+would tell a backup that all files were deleted. `synofs mount` and `synofs umount` clear what a dead process left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import trio
+
+from synofs.app.assembly import Parts, serve_mount
+from synofs.app.control import Arguments, Command, ControlServer
+from synofs.app.errors import Failure, Problem, failure_of
+from synofs.app.logs import log_path, log_to_file
+from synofs.app.mounts import unmount
+from synofs.app.order import Order
+from synofs.app.sdnotify import Notifier
+from synofs.app.status import one_line, snapshot
+
+log = logging.getLogger(__name__)
+
+STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
+
+
+def run(order: Order, on_ready: Callable[[], None]) -> None:
+    """Serve a mount until it ends; `on_ready` is called once it answers. Raises `Failure` and nothing else."""
+    settings = order.settings
+    try:
+        trio.run(_Service(order, on_ready).run)
+    except BaseException as exc:
+        failure = failure_of(
+            exc,
+            nas=settings.url,
+            host=settings.address.host,
+            user=settings.user,
+            share=settings.share,
+            mountpoint=settings.mountpoint,
+            log=log_path(settings.mountpoint),
+        )
+        if failure.problem is Problem.INTERNAL:
+            log.exception("the mount ended in a way nobody foresaw")
+        raise failure from exc
+
+
+class _Service:
+    def __init__(self, order: Order, on_ready: Callable[[], None]) -> None:
+        self._settings = order.settings
+        self._credentials = order.credentials
+        self._on_ready = on_ready
+        self._systemd = Notifier.from_environment()
+        self._started_at = time.time()
+        self._parts: Parts | None = None  # set once mounted
+        self._ending = False
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._obey_signals, nursery.cancel_scope)
+            async with trio.open_nursery() as serving:
+                self._parts = await serving.start(serve_mount, self._settings, self._credentials)
+                await nursery.start(ControlServer(self._settings.mountpoint, self._commands()).serve)
+                nursery.start_soon(self._report_to_systemd)
+                log.info("mounted %s on %s", self._settings.url, self._settings.mountpoint)
+                self._systemd.ready(one_line(self._snapshot()))
+                self._on_ready()
+            log.info("unmounted %s", self._settings.mountpoint)
+            nursery.cancel_scope.cancel()
+
+    async def _obey_signals(
+        self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The first signal ends the mount in order; another one does not wait for anything."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                log.info("ending on %s", signal.Signals(number).name)
+                self._systemd.stopping("unmounting")
+                if self._parts is None or self._ending:
+                    scope.cancel()
+                else:
+                    self._parts.mount.stop()
+                self._ending = True
+
+    async def _report_to_systemd(self) -> None:
+        while True:
+            await trio.sleep(STATUS_SECONDS)
+            self._systemd.status(one_line(self._snapshot()))
+
+    def _snapshot(self) -> dict[str, Any]:
+        assert self._parts is not None
+        return snapshot(self._parts, self._settings, self._started_at)
+
+    # ----- what commands ask for --------------------------------------------------------------------------------
+
+    def _commands(self) -> dict[str, Command]:
+        return {"status": self._status, "refresh": self._refresh, "flush": self._flush, "umount": self._umount}
+
+    async def _status(self, _arguments: Arguments) -> dict[str, Any]:
+        return self._snapshot()
+
+    async def _refresh(self, arguments: Arguments) -> dict[str, Any]:
+        assert self._parts is not None
+        inside = str(arguments["path"])
+        share = self._settings.share
+        await self._parts.filesystem.refresh((f"/{share}{inside}" if share else inside).rstrip("/") or "/")
+        return {}
+
+    async def _flush(self, _arguments: Arguments) -> dict[str, Any]:
+        """Succeed only if all that was written is on the NAS."""
+        status = self._snapshot()  # of a mount that is read-only: there is nothing to wait for
+        if status["pending_uploads"]:
+            raise Failure(Problem.UPLOADS_PENDING, pending=status["pending_uploads"])
+        if status["failed_uploads"]:
+            raise Failure(Problem.UPLOADS_FAILED, failed=status["failed_uploads"])
+        return {}
+
+    async def _umount(self, arguments: Arguments) -> dict[str, Any]:
+        """Flush, then have the kernel unmount; it refuses while the mount is in use."""
+        await self._flush(arguments)
+        with trio.CancelScope(shield=True):  # the unmount ends this process; its caller still gets an answer
+            await trio.to_thread.run_sync(lambda: unmount(self._settings.mountpoint))
+        return {}
+
+
+# ----- the daemon -----------------------------------------------------------------------------------------------
+
+
+class _Report:
+    """The pipe to whoever started the daemon: one line, then closed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def ready(self) -> None:
+        self._send({"ready": True})
+
+    def failed(self, failure: Failure) -> None:
+        self._send(failure.to_json())
+
+    def _send(self, message: dict[str, object]) -> None:
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):  # nobody waits any more
+            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        os.close(self._descriptor)
+        self._descriptor = None
+
+
+@contextlib.contextmanager
+def _stacks_on_request() -> Iterator[None]:
+    """`kill -USR1 PID` writes the stacks of all threads to where stderr goes: the log file."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)
+    try:
+        yield
+    finally:
+        faulthandler.unregister(signal.SIGUSR1)
+
+
+def main() -> int:
+    report = _Report(int(sys.argv[1]))
+    order = Order.from_json(json.load(sys.stdin))
+    log_to_file(log_path(order.settings.mountpoint), order.settings.log_level)
+    try:
+        with _stacks_on_request():
+            run(order, report.ready)
+    except Failure as failure:
+        log.error("%s", failure.line)
+        report.failed(failure)
+        return failure.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
