@@ -1,0 +1,70 @@
+"""The command `synofs`: words in, words out. What the words mean is decided in `synofs.app`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+import synofs
+from synofs.app.errors import Failure, Problem
+from synofs.cli import demo, doctor, mounting, running, signin
+
+app = typer.Typer(
+    name="synofs",
+    help="Mount a Synology NAS as a local folder, through its File Station.",
+    epilog="Start with: synofs login https://NAS:5001, then: synofs mount https://NAS:5001 ~/nas",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _synofs(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"synofs {synofs.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(Problem.WRONG_OPTION.exit_code)
+
+
+app.command("mount")(mounting.mount)
+app.command("umount")(mounting.umount)
+app.command("status")(running.status)
+app.command("flush")(running.flush)
+app.command("refresh")(running.refresh)
+app.command("login")(signin.login)
+app.command("logout")(signin.logout)
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; whatever fails is one line on stderr and an exit code of its own."""
+    try:
+        code = typer.main.get_command(app).main(list(arguments), "synofs", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except Failure as failure:
+        return _complain(failure)
+    except (Abort, KeyboardInterrupt):
+        return _complain(Failure(Problem.INTERRUPTED))
+    except TyperException as exc:
+        command = next((word for word in arguments[:1] if not word.startswith("-")), "")
+        text = exc.format_message().rstrip(".")
+        return _complain(Failure(Problem.WRONG_OPTION, detail=text[:1].lower() + text[1:], command=command))
+
+
+def _complain(failure: Failure) -> int:
+    print(f"synofs: {failure.line}", file=sys.stderr)
+    return failure.exit_code
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))

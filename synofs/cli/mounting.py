@@ -1,0 +1,129 @@
+"""`synofs mount` and `synofs umount`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from synofs.app import service
+from synofs.app.config import Words, parse_seconds, read_mount_options, read_settings, wrong_option
+from synofs.app.control import ControlClient
+from synofs.app.credentials import find_credentials, saved_sign_ins
+from synofs.app.errors import Failure, Problem
+from synofs.app.launch import prepare, start_daemon
+from synofs.app.logs import log_to_stderr
+from synofs.app.mounts import find_mount, is_dead, unmount
+from synofs.app.order import Order
+from synofs.cli import options as opt
+from synofs.cli.terminal import asker, say
+
+END_SECONDS = 10.0  # after the unmount: signing out, and the end of the process
+
+
+def mount(
+    nas: opt.Nas,
+    mountpoint: Annotated[
+        str, typer.Argument(metavar="MOUNTPOINT", help="An empty folder of yours.", show_default=False)
+    ],
+    user: opt.User = None,
+    password_file: opt.PasswordFile = None,
+    otp: opt.Otp = None,
+    ca_file: opt.CaFile = None,
+    fingerprint: opt.Fingerprint = None,
+    insecure_http: opt.InsecureHttp = False,
+    share: opt.Share = None,
+    read_only: opt.ReadOnly = False,
+    uid: opt.Uid = None,
+    gid: opt.Gid = None,
+    umask: opt.Umask = None,
+    allow_other: opt.AllowOther = False,
+    write_mode: opt.WriteMode = None,
+    dir_ttl: opt.DirTtl = None,
+    attr_ttl: opt.AttrTtl = None,
+    cache_dir: opt.CacheDir = None,
+    cache_size: opt.CacheSize = None,
+    max_requests: opt.MaxRequests = None,
+    log_level: opt.LogLevel = None,
+    mount_options: opt.MountOptions = None,
+    foreground: opt.Foreground = False,
+) -> None:
+    """Mount a NAS on an empty folder. Returns once the mount answers.
+
+    The password comes from --password-file, from the file that $SYNOFS_PASSWORD_FILE names, from the
+    systemd credential synofs-password, or from "synofs login"; otherwise it is asked for.
+    """
+    words = read_mount_options(mount_options or [])
+    words |= chosen(
+        {
+            "user": user,
+            "password-file": password_file,
+            "otp": otp,
+            "ca-file": ca_file,
+            "fingerprint": fingerprint,
+            "insecure-http": insecure_http,
+            "share": share,
+            "read-only": read_only,
+            "uid": uid,
+            "gid": gid,
+            "umask": umask,
+            "allow-other": allow_other,
+            "write-mode": write_mode,
+            "dir-ttl": dir_ttl,
+            "attr-ttl": attr_ttl,
+            "cache-dir": cache_dir,
+            "cache-size": cache_size,
+            "max-requests": max_requests,
+            "log-level": log_level,
+        }
+    )
+    settings, sign_in_words = read_settings(nas, words, mountpoint)
+    settings = prepare(settings)
+    order = Order(*find_credentials(settings, sign_in_words, saved_sign_ins(), asker()))
+    if foreground:
+        log_to_stderr(settings.log_level)
+        service.run(order, on_ready=lambda: None)
+    else:
+        start_daemon(order)
+
+
+def chosen(given: dict[str, str | bool | None]) -> Words:
+    """The options that were really given."""
+    return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+def umount(
+    mountpoint: opt.Mountpoint,
+    timeout: Annotated[
+        str, typer.Option(metavar="SECONDS", help="How long to wait for uploads (also 90s, 5m, 1h).")
+    ] = "10m",
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not wait, and unmount even while the folder is in use.")
+    ] = False,
+) -> None:
+    """Wait until everything is on the NAS, then unmount."""
+    entry = find_mount(mountpoint)
+    if entry is None:
+        raise Failure(Problem.NOT_MOUNTED, mountpoint=mountpoint)
+    seconds = read_seconds("timeout", timeout, "umount")
+    try:
+        with ControlClient.connect(entry) as daemon:
+            if force:
+                unmount(entry.mountpoint, lazy=True)
+            else:
+                daemon.ask("umount", timeout_seconds=seconds, within_seconds=seconds + 30)
+            daemon.wait_for_end(END_SECONDS)
+    except Failure as failure:
+        if failure.problem is not Problem.DAEMON_GONE and not (force and failure.problem is Problem.NO_ANSWER):
+            raise
+        dead = is_dead(entry.mountpoint)
+        unmount(entry.mountpoint, lazy=force or dead)
+        if dead:
+            say(f"cleared {entry.mountpoint}, whose synofs process had ended")
+
+
+def read_seconds(name: str, text: str, command: str) -> float:
+    try:
+        return parse_seconds(text)
+    except ValueError as exc:
+        raise wrong_option(f"--{name}: {exc}", command) from exc
