@@ -1,19 +1,58 @@
-"""The NAS as a `RemoteStore`: one method for each promise."""
+"""The NAS as a `RemoteStore`: one method for each promise, and the one place where the layers are put together.
+
+client > caller (retry > session) > wire (lanes) > transport > NAS
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
-from synofs.filestation.auth import Credentials, Secret
-from synofs.remote import OnData, OnPage, OnProgress, RemoteEntry, Space
+import trio
+
+from synofs.filestation import calls
+from synofs.filestation.api_errors import error_of_code
+from synofs.filestation.auth import AuthManager, AuthOptions, Credentials
+from synofs.filestation.caller import Caller
+from synofs.filestation.discovery import INFO_PATHS, ApiInfo
+from synofs.filestation.download import Downloader
+from synofs.filestation.lanes import Lane, LaneOptions, Lanes
+from synofs.filestation.listing import Pager, PagingOptions
+from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, matched, space_of
+from synofs.filestation.requests_transport import RequestsTransport
+from synofs.filestation.retry import RetryOptions
+from synofs.filestation.secret import Secret
+from synofs.filestation.transport import Transport, TransportOptions
+from synofs.filestation.wire import Counters, Wire
+from synofs.remote import (
+    BadAnswer,
+    NotANas,
+    NotFound,
+    OnData,
+    OnPage,
+    OnProgress,
+    PermissionDenied,
+    RemoteEntry,
+    Rights,
+    Space,
+    TimedOut,
+)
+
+DEFAULT_PORTS = {"https": 5001, "http": 5000}
+
+# Of one getinfo call: as many paths as a form body of some 10 kB holds. There is no documented limit.
+PATHS_PER_CALL = 100
+
+SIGN_OUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class ClientOptions:
-    """Where the NAS is, how it is trusted, and how much is asked of it."""
+    """Where the NAS is, how it is trusted, and how much is asked of it. Raises `ValueError` if it makes no sense."""
 
     url: str  # "https://nas:5001", "http://nas:5000", "https://example.org/nas"
     max_requests: int = 6  # at once; what a browser that shows DSM opens
@@ -22,6 +61,42 @@ class ClientOptions:
     ca_file: str | None = None
     fingerprint: str | None = None  # SHA-256 of the certificate in hex; replaces every other check of it
     insecure_http: bool = False  # allows an http:// address
+    auth: AuthOptions = field(default_factory=AuthOptions)
+    retry: RetryOptions = field(default_factory=RetryOptions)
+    paging: PagingOptions = field(default_factory=PagingOptions)
+
+    def __post_init__(self) -> None:
+        if self.max_requests < 1:
+            raise ValueError("at least one request must be allowed")
+        self.transport_options()
+
+    def transport_options(self) -> TransportOptions:
+        parts = urlsplit(self.url)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"no address of a NAS: {parts.scheme}://{parts.hostname or ''}")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("the address of the NAS must not hold a user or a password")
+        if parts.scheme == "http" and not self.insecure_http:
+            raise ValueError("http:// sends the password in clear; use https://, or allow it with insecure_http")
+        return TransportOptions(
+            scheme=parts.scheme,
+            host=parts.hostname,
+            port=parts.port or DEFAULT_PORTS[parts.scheme],
+            base_path=parts.path.rstrip("/"),
+            # One for each lane, and a place for a connection that is just being replaced.
+            max_connections=self.max_requests + 2,
+            connect_timeout_seconds=self.connect_timeout_seconds,
+            ca_file=self.ca_file,
+            fingerprint=normal_fingerprint(self.fingerprint) if self.fingerprint else None,
+        )
+
+
+def normal_fingerprint(text: str) -> str:
+    """SHA-256 as 64 lower-case hex digits; colons and spaces between them are fine."""
+    digits = re.sub(r"[:\s]", "", text).lower().removeprefix("sha256")
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("a fingerprint has 64 hex digits (SHA-256)")
+    return digits
 
 
 @dataclass(frozen=True)
@@ -41,22 +116,35 @@ class ClientStats:
 class FileStationClient:
     """A `RemoteStore` over File Station. Use as an async context manager, or `connect()` and `aclose()`."""
 
-    def __init__(self, options: ClientOptions, credentials: Credentials) -> None:
+    def __init__(self, options: ClientOptions, credentials: Credentials, *, transport: Transport | None = None) -> None:
         self._options = options
-        self._credentials = credentials
+        self._counters = Counters()
+        self._lanes = Lanes(LaneOptions(options.max_requests))
+        self._transport = transport or RequestsTransport(options.transport_options())
+        self._wire = Wire(self._transport, self._lanes, self._counters)
+        self._auth = AuthManager(self._wire, credentials, options.auth)
+        self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds)
+        self._pager = Pager(options.paging)
+        self._downloader = Downloader(self._caller, self._counters)
 
-    # ----- life -----------------------------------------------------------------------------------------------
+    # ----- life -------------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
         """Find the NAS's APIs and sign in, once, without retries. Calls sign in by themselves if it is left out."""
-        raise NotImplementedError
+        await self._auth.session()
 
     async def aclose(self) -> None:
         """Sign out (a few seconds at most) and close all connections. Never raises a RemoteError."""
-        raise NotImplementedError
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + SIGN_OUT_SECONDS):
+            await self._auth.sign_out()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> FileStationClient:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self._transport.aclose()
+            raise
         return self
 
     async def __aexit__(
@@ -66,37 +154,97 @@ class FileStationClient:
 
     def set_credentials(self, credentials: Credentials) -> None:
         """Sign in with these from now on. The only way out of a refused sign-in, which is never tried again."""
-        raise NotImplementedError
+        self._auth.set_credentials(credentials)
 
     @property
     def device_id(self) -> Secret | None:
         """What to keep for later sign-ins without a one-time code, once the NAS gave it."""
-        raise NotImplementedError
+        return self._auth.device_id
 
     async def probe(self) -> None:
-        """Ask the NAS for a sign of life, without signing in. Raises what is wrong."""
-        raise NotImplementedError
+        """Ask the NAS for a sign of life, without signing in. Raises what is wrong, within a few seconds."""
+        seconds = min(10.0, self._options.metadata_deadline_seconds)
+        call = calls.info(["SYNO.API.Auth"])
+        with trio.move_on_after(seconds):
+            for path in INFO_PATHS:
+                try:
+                    await self._wire.ask(call, dict[str, ApiInfo], lane=Lane.SIGN_IN, info_path=path)
+                    return
+                except (BadAnswer, NotANas):
+                    if path == INFO_PATHS[-1]:
+                        raise
+        raise TimedOut("the NAS: no answer came in time")
 
     def stats(self) -> ClientStats:
-        raise NotImplementedError
+        lanes = self._lanes.state()
+        return ClientStats(
+            api_calls=dict(self._counters.api_calls),
+            bytes_read=self._counters.bytes_read,
+            bytes_written=self._counters.bytes_written,
+            sign_ins=self._auth.sign_ins,
+            max_requests=lanes.max_requests,
+            allowed_requests=lanes.allowed,
+            active_requests=lanes.active,
+            waiting_requests=lanes.waiting,
+        )
 
-    # ----- RemoteStore ----------------------------------------------------------------------------------------
+    # ----- reading ----------------------------------------------------------------------------------------------
 
     async def list_dir(self, path: str, on_page: OnPage) -> None:
-        raise NotImplementedError
+        async def fetch(offset: int, limit: int) -> Listing:
+            is_root = path == "/"
+            call = calls.list_shares(offset, limit) if is_root else calls.list_folder(path, offset, limit)
+            return await self._caller.call(call, Listing)
+
+        await self._pager.list(fetch, on_page, path)
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
-        raise NotImplementedError
+        entries: list[RemoteEntry | None] = []
+        for start in range(0, len(paths), PATHS_PER_CALL):
+            entries += await self._get_entries(paths[start : start + PATHS_PER_CALL])
+        return entries
+
+    async def _get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
+        below_root = [path for path in paths if path != "/"]
+        found: dict[str, RemoteEntry | None] = {"/": _ROOT}
+        if below_root:
+            try:
+                listing = await self._caller.call(calls.get_info(below_root), Listing)
+            except NotFound:  # some builds refuse the whole call
+                if len(below_root) > 1:
+                    return [(await self._get_entries([path]))[0] for path in paths]
+                return [None if path != "/" else _ROOT for path in paths]
+            for path, record in zip(below_root, matched(below_root, listing.records), strict=True):
+                found[path] = self._entry_or_none(path, record, alone=len(below_root) == 1)
+        return [found[path] for path in paths]
+
+    def _entry_or_none(self, path: str, record: Record, *, alone: bool) -> RemoteEntry | None:
+        if not is_missing(record):
+            return entry_of(record)
+        if not record.code:
+            return None
+        error = error_of_code("SYNO.FileStation.List", record.code, path=path)
+        if isinstance(error, NotFound):
+            return None
+        if isinstance(error, PermissionDenied) and not alone:
+            return None  # out of our sight; the others' answers matter more than telling the difference
+        raise error
 
     async def read_range(self, path: str, offset: int, length: int, size: int, on_data: OnData) -> None:
-        raise NotImplementedError
+        await self._downloader.read_range(path, offset, length, size, on_data)
 
     @property
     def ranges_ignored(self) -> bool:
-        raise NotImplementedError
+        return self._downloader.ranges_ignored
 
     async def space(self, share: str) -> Space | None:
-        raise NotImplementedError
+        listing = await self._caller.call(calls.list_shares(0, 0, details=("volume_status",)), Listing)
+        for record in listing.records:
+            if record.name == share:
+                return space_of(record)
+        return None
+
+    # ----- writing ----------------------------------------------------------------------------------------------
 
     async def upload(
         self,
@@ -127,3 +275,6 @@ class FileStationClient:
 
     async def md5(self, path: str) -> str:
         raise NotImplementedError
+
+
+_ROOT = RemoteEntry("", True, 0, 0, 0, 0, Rights.READ | Rights.EXECUTE)

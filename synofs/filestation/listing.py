@@ -1,0 +1,195 @@
+"""A whole folder from many pages, without holes and without doubles, while the folder changes.
+
+Paging gives no point-in-time view: every page is cut from the folder as it is at that moment. So consecutive pages
+overlap by one entry, and a page counts only if it holds something that was delivered before. Why that is enough:
+
+    The NAS sorts by name, so two entries that are there throughout are in the same order in every snapshot. Call
+    D what has been delivered, and suppose that D holds every lasting entry up to its last one, `max D` (true for
+    the first page, which starts at 0). Let P be a stretch of a later snapshot that holds some B of D. A lasting
+    entry between `max D` and the end of P comes after B, for B <= max D, and before the end of P; P is a
+    stretch without gaps, so it is in P. Hence D and what follows the last known name in P again hold every lasting
+    entry up to the end of P. What follows the last known name has not been delivered, so nothing comes twice.
+
+If a page holds nothing known, entries before it have gone and it starts too far on: it is asked for again from
+further back. A last check covers what the proof takes for granted, a sort that orders every two names the same way
+each time: if no page told of a change, as many entries must have come as the NAS counts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from synofs.filestation.parsing import Listing, entry_of
+from synofs.remote import BadAnswer, OnPage
+
+FetchPage = Callable[[int, int], Awaitable[Listing]]
+
+
+@dataclass(frozen=True)
+class PagingOptions:
+    first_page: int = 1000  # small, for a quick first answer; most folders are smaller anyway
+    page: int = 5000
+    ahead: int = 3  # pages under way or in memory at once
+    max_tries: int = 4  # in a row without anything new
+    first_step_back: int = 64
+
+
+class Pager:
+    """Lists folders; remembers how many entries the NAS is willing to send at once."""
+
+    def __init__(self, options: PagingOptions) -> None:
+        self._options = options
+        self.cap: int | None = None
+
+    def page_size(self, wanted: int) -> int:
+        return wanted if self.cap is None else min(wanted, self.cap)
+
+    async def list(self, fetch: FetchPage, on_page: OnPage, path: str) -> None:
+        await _Walk(self, self._options, fetch, on_page, path).run()
+
+
+@dataclass(eq=False)
+class _Page:
+    """A page that was asked for, and came or not."""
+
+    offset: int
+    limit: int
+    arrived: trio.Event
+    listing: Listing | None = None
+    error: Exception | None = None
+
+
+class _Walk:
+    """One listing."""
+
+    def __init__(self, pager: Pager, options: PagingOptions, fetch: FetchPage, on_page: OnPage, path: str) -> None:
+        self._pager = pager
+        self._options = options
+        self._fetch = fetch
+        self._on_page = on_page
+        self._path = path
+        self._delivered: set[str] = set()
+        self._end = 0  # just behind the last page that counts, in the numbering of its snapshot
+        self._total = 0
+        self._most = 0  # entries that can be believed in
+        self._complete = False
+        self._totals: set[int | None] = set()
+        self._barren_tries = 0
+
+    async def run(self) -> None:
+        first = await self._get(0, self._pager.page_size(self._options.first_page))
+        self._most = 100_000 + 4 * (first.listing.total or 0) if first.listing else 0
+        self._use(first)
+        while not self._complete:
+            if self._barren_tries > self._options.max_tries:
+                await self._take_all_at_once()
+            elif self._barren_tries:
+                await self._step_back()
+            else:
+                await self._go_on()
+        if len(self._totals) == 1 and self._totals != {None} and len(self._delivered) < self._total:
+            await self._take_all_at_once()
+
+    # ----- asking -----------------------------------------------------------------------------------------------
+
+    async def _get(self, offset: int, limit: int) -> _Page:
+        page = _Page(offset, limit, trio.Event())
+        page.listing = await self._fetch(offset, limit)
+        return page
+
+    async def _get_into(self, page: _Page) -> None:
+        try:
+            page.listing = await self._fetch(page.offset, page.limit)
+        except Exception as exc:  # raised where the page is used, not through the nursery
+            page.error = exc
+        page.arrived.set()
+
+    async def _go_on(self) -> None:
+        """Several pages at once, used in order, until one does not fit or the end is there."""
+        error: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            under_way: deque[_Page] = deque()
+            limit = self._pager.page_size(self._options.page)
+            offset = self._end - 1
+            while True:
+                while len(under_way) < self._options.ahead and (not under_way or offset < self._total - 1):
+                    under_way.append(_Page(offset, limit, trio.Event()))
+                    nursery.start_soon(self._get_into, under_way[-1])
+                    offset += limit - 1
+                page = under_way.popleft()
+                await page.arrived.wait()
+                error = page.error
+                try:
+                    if error is not None or not self._use(page) or self._complete:
+                        break
+                except Exception as exc:
+                    error = exc
+                    break
+                if self._end != page.offset + limit:  # capped: the pages behind it start at the wrong places
+                    break
+            nursery.cancel_scope.cancel()
+        if error is not None:
+            raise error
+
+    async def _step_back(self) -> None:
+        """What was the boundary is not where it was: look for it, or for something else known, before."""
+        limit = self._pager.page_size(self._options.page)
+        back = min(self._options.first_step_back * 16 ** (self._barren_tries - 1), limit // 2)
+        self._use(await self._get(max(0, self._end - 1 - back), limit))
+
+    async def _take_all_at_once(self) -> None:
+        """The last resort: one snapshot."""
+        listing = (await self._get(0, 0)).listing
+        assert listing is not None
+        if listing.total is not None and len(listing.records) < listing.total:
+            raise BadAnswer("the NAS does not list all of the folder", path=self._path)
+        self._deliver(listing, 0)
+        self._complete = True
+
+    # ----- using ------------------------------------------------------------------------------------------------
+
+    def _use(self, page: _Page) -> bool:
+        """Deliver what is new and certain. False: the page proves nothing, or brings nothing."""
+        listing = page.listing
+        assert listing is not None
+        records = listing.records
+        new_from = 0
+        if page.offset > 0:
+            known = (i for i in range(len(records) - 1, -1, -1) if records[i].name in self._delivered)
+            last_known = next(known, None)
+            if last_known is None:
+                self._barren_tries += 1
+                return False
+            new_from = last_known + 1
+        brought = self._deliver(listing, new_from)
+        end = page.offset + len(records)
+        total = listing.total
+        self._totals.add(total)
+        self._complete = len(records) < page.limit if total is None else end >= total
+        if not self._complete and not brought:
+            self._barren_tries += 1
+            return False
+        if len(records) < page.limit and not self._complete:
+            # It sends less than there is: that is as much as this NAS sends at once.
+            self._pager.cap = max(len(records), 2)
+        self._end = end
+        self._total = end + page.limit if total is None else total
+        self._barren_tries = 0
+        if len(self._delivered) > self._most:
+            raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
+        return True
+
+    def _deliver(self, listing: Listing, start: int) -> bool:
+        fresh = []
+        for record in listing.records[start:]:
+            entry = entry_of(record)
+            if entry.name not in self._delivered:
+                self._delivered.add(entry.name)
+                fresh.append(entry)
+        if fresh:
+            self._on_page(fresh)
+        return bool(fresh)
