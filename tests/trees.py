@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import sys
 import sysconfig
 import unicodedata
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +23,11 @@ def revealing(size: int, version: int = 0, offset: int = 0) -> bytes:
     """`size` bytes of the file of that version from `offset` on: words of (version, number of the word)."""
     first = offset // WORD_BYTES
     last = -(-(offset + size) // WORD_BYTES)
-    words = struct.pack(f"<{last - first}Q", *((version << 48) | word for word in range(first, last)))
+    words = array("Q", range(version << 48 | first, version << 48 | last))
+    if sys.byteorder == "big":
+        words.byteswap()
     skipped = offset - first * WORD_BYTES
-    return words[skipped : skipped + size]
+    return words.tobytes()[skipped : skipped + size]
 
 
 def versions_in(data: bytes, offset: int = 0) -> set[int]:
@@ -31,7 +35,7 @@ def versions_in(data: bytes, offset: int = 0) -> set[int]:
     start = -offset % WORD_BYTES
     words = len(data[start:]) // WORD_BYTES
     found = set()
-    for index, word in enumerate(struct.unpack_from(f"<{words}Q", data, start)):
+    for index, word in enumerate(struct.unpack(f"<{words}Q", data[start : start + words * WORD_BYTES])):
         expected = (offset + start) // WORD_BYTES + index
         assert word & ((1 << 48) - 1) == expected, f"word {expected} of the file holds {word:#x}"
         found.add(word >> 48)

@@ -9,17 +9,21 @@ the listing, and it is proved twice: every answer must carry the size in `Conten
 bytes of a second or later download are handed out only after a `getinfo` that was sent after they came says that
 size and mtime are still the same. The first download of a version needs no such proof: it has nothing to be mixed
 with. One `getinfo` proves all that came before it, so a copy of a big file costs about one small request for each
-download. For a small random read the `getinfo` runs beside the download instead of after it; what is left open is a
-rewrite of the same size within the milliseconds between the two, found by the next read's proof.
+download (on a slow line, where a reader waits within a download, up to four in a second). For a small random read
+the `getinfo` runs beside the download instead of after it; what is left open is a rewrite of the same size within the
+milliseconds between the two, found by the next read's proof.
 
 Locks: none. All state is changed between two awaits in trio's thread; after each await it is looked at again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
+from typing import NamedTuple
 
 import trio
 
@@ -37,6 +41,7 @@ class ReaderOptions:
     memory_bytes: int = 128 * MIB
     request_bytes: int = 8 * MIB  # one download asks for at most so much
     small_read_bytes: int = 64 * 1024  # up to this the proof runs beside the download
+    proof_seconds: float = 0.25  # between two proofs while a download goes on
     idle_seconds: float = 15.0  # a whole-file stream that nobody follows is ended after this time
     readahead: ReadAheadOptions = field(default_factory=ReadAheadOptions)
 
@@ -44,48 +49,62 @@ class ReaderOptions:
 class _Fetch:
     """A download of [start, end) under way. `step` is set and replaced whenever bytes came or it ended."""
 
-    __slots__ = ("end", "error", "first", "position", "scope", "sent_at", "start", "step")
+    __slots__ = ("end", "error", "first", "position", "scope", "sent", "start", "step", "waiting")
 
-    def __init__(self, start: int, end: int, first: bool, sent_at: float) -> None:
+    def __init__(self, start: int, end: int, first: bool, sent: int) -> None:
         self.start = start
         self.end = end
         self.position = start  # bytes before this have come
         self.first = first
-        self.sent_at = sent_at
-        self.error: RemoteError | None = None
+        self.sent = sent
+        self.error: Exception | None = None
         self.scope = trio.CancelScope()
         self.step = trio.Event()
+        self.waiting = 0  # reads that wait for it
 
     def advance(self) -> None:
         self.step.set()
         self.step = trio.Event()
 
 
-class _Held:
+class _Held(NamedTuple):
     """Bytes that wait for the proof that they are of the right version."""
 
-    __slots__ = ("came_at", "data", "fetch", "offset")
+    offset: int
+    data: memoryview
+    came: int
 
-    def __init__(self, fetch: _Fetch, offset: int, data: memoryview, came_at: float) -> None:
-        self.fetch = fetch
-        self.offset = offset
-        self.data = data
-        self.came_at = came_at
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
+
+
+class _Proof:
+    """The question whether the file is still of its version, on its way."""
+
+    __slots__ = ("ended", "error", "hurry")
+
+    def __init__(self) -> None:
+        self.hurry = trio.Event()  # ask now
+        self.ended = trio.Event()
+        self.error: Exception | None = None
 
 
 class FileContent:
     """One version of one file, as far as it is here or on its way."""
 
-    __slots__ = ("error", "fetches", "held", "key", "path_of", "readers", "verified_at", "verifying")
+    __slots__ = ("asked_at", "error", "fetches", "held", "key", "path_of", "proof", "proved", "readers", "seen")
 
-    def __init__(self, key: ContentKey, path_of: PathOf) -> None:
+    def __init__(self, key: ContentKey, path_of: PathOf, seen: bool) -> None:
         self.key = key
         self.path_of = path_of
+        self.seen = seen  # bytes of this version may have been handed out: any others need a proof
         self.readers: set[FileReader] = set()
         self.fetches: list[_Fetch] = []
         self.held: list[_Held] = []
-        self.verifying: trio.Event | None = None  # set when the proof under way has ended
-        self.verified_at = float("-inf")  # bytes that came before this are proved
+        self.proof: _Proof | None = None  # the one under way
+        self.proved = 0  # bytes that came before this moment are of the right version
+        self.asked_at = float("-inf")  # the time of the last question
         self.error: RemoteError | None = None  # the version is no more; no read can succeed
 
     @property
@@ -93,9 +112,16 @@ class FileContent:
         return self.key.version.size
 
     def fetch_at(self, position: int) -> _Fetch | None:
+        """The download that will bring the byte at `position`."""
         for fetch in self.fetches:
-            if fetch.start <= position < fetch.end:
+            if fetch.position <= position < fetch.end:
                 return fetch
+        return None
+
+    def held_at(self, position: int) -> _Held | None:
+        for held in self.held:
+            if held.offset <= position < held.end:
+                return held
         return None
 
 
@@ -137,6 +163,7 @@ class Reader:
         self._cache = BlockCache(options.memory_bytes)
         self._contents: dict[ContentKey, FileContent] = {}
         self._nursery: trio.Nursery | None = None
+        self._moments = count(1)  # what came before what: numbers, because two events may have the same time
 
     @property
     def cache_bytes(self) -> int:
@@ -149,15 +176,32 @@ class Reader:
             task_status.started()
             await trio.sleep_forever()
 
-    def open(self, inode: int, version: Fingerprint, path_of: PathOf) -> FileReader:
-        """A reader of that version; `path_of` gives the file's path of the moment (it may be renamed)."""
+    def open(self, inode: int, version: Fingerprint, path_of: PathOf, *, seen: bool = False) -> FileReader:
+        """A reader of that version; `path_of` gives the file's path of the moment (it may be renamed). `seen`: the
+        kernel may have pages of that version already."""
         key = ContentKey(inode, version)
         content = self._contents.get(key)
         if content is None or content.error is not None:
-            content = self._contents[key] = FileContent(key, path_of)
+            content = self._contents[key] = FileContent(key, path_of, self._cache.has_any(key))
+        content.seen |= seen
         reader = FileReader(self, content)
         content.readers.add(reader)
         return reader
+
+    def has_start(self, inode: int, version: Fingerprint) -> bool:
+        """Are the first bytes of that version here, or on their way?"""
+        key = ContentKey(inode, version)
+        content = self._contents.get(key)
+        return self._cache.find(key, 0) is not None or (content is not None and content.fetch_at(0) is not None)
+
+    async def prefetch(self, inode: int, version: Fingerprint, path_of: PathOf) -> None:
+        """Bring a small file into memory; who opens it meanwhile joins. A failure is left to who reads it then."""
+        reader = self.open(inode, version, path_of)
+        try:
+            with contextlib.suppress(RemoteError):
+                await reader.read(0, version.size)
+        finally:
+            reader.close()
 
     def leave(self, content: FileContent, reader: FileReader) -> None:
         content.readers.discard(reader)
@@ -182,28 +226,36 @@ class Reader:
 
     def want(self, content: FileContent, start: int, end: int) -> None:
         """Start downloads for the parts of [start, end) that are neither here nor on their way."""
-        if self._store.ranges_ignored:
-            if not content.fetches and self._cache.gaps(content.key, start, end):
-                gap_start, _ = self._cache.gaps(content.key, start, end)[0]
-                self._start(content, gap_start, content.size)
-            return
         for gap_start, gap_end in self._cache.gaps(content.key, start, end):
             position = gap_start
             while position < gap_end:
-                fetch = content.fetch_at(position)
-                if fetch is not None:
-                    position = fetch.end
+                coming = content.fetch_at(position) or content.held_at(position)
+                if self._store.ranges_ignored:
+                    if coming is None:
+                        self._start_stream(content, position)
+                    return
+                if coming is not None:
+                    position = coming.end
                     continue
                 limit = min(
                     [gap_end, position + self.options.request_bytes]
-                    + [other.start for other in content.fetches if other.start > position]
+                    + [other.position for other in content.fetches if other.position > position]
+                    + [held.offset for held in content.held if held.offset > position]
                 )
                 self._start(content, position, limit)
                 position = limit
 
+    def _start_stream(self, content: FileContent, start: int) -> None:
+        """Without ranges: download to the end of the file. There is one stream per reader, apart from those that a
+        read waits for; each takes bandwidth from the start of the file on."""
+        idle = [fetch for fetch in content.fetches if not fetch.waiting]
+        for fetch in idle[: max(0, len(content.fetches) + 1 - len(content.readers))]:
+            fetch.scope.cancel()
+        self._start(content, start, content.size)
+
     def _start(self, content: FileContent, start: int, end: int) -> None:
-        first = not content.fetches and not content.held and not self._cache.has_any(content.key)
-        fetch = _Fetch(start, end, first, trio.current_time())
+        fetch = _Fetch(start, end, not content.seen, next(self._moments))
+        content.seen = True
         content.fetches.append(fetch)
         assert self._nursery is not None, "run() has not been started"
         self._nursery.start_soon(self._fetch, content, fetch)
@@ -212,17 +264,17 @@ class Reader:
         small = fetch.end - fetch.start <= self.options.small_read_bytes
 
         async def take(offset: int, data: memoryview) -> None:
-            came_at = fetch.sent_at if small else trio.current_time()
-            if fetch.first or came_at <= content.verified_at:
+            came = fetch.sent if small else next(self._moments)
+            if fetch.first or came < content.proved:
                 self._cache.add(content.key, offset, data)
             else:
-                content.held.append(_Held(fetch, offset, data, came_at))
+                content.held.append(_Held(offset, data, came))
             fetch.position = offset + len(data)
             fetch.advance()
             await self._keep_pace(content, fetch)
 
         if small and not fetch.first:
-            self._verify_soon(content)
+            self._verify_soon(content).hurry.set()
         try:
             with fetch.scope:
                 await self._store.read_range(
@@ -230,14 +282,15 @@ class Reader:
                 )
         except (Changed, NotFound) as error:
             self._void(content, error)
-        except RemoteError as error:
+        except Exception as error:  # who waits for the bytes raises it; here it would end the mount
             fetch.error = error
         finally:
             content.fetches.remove(fetch)
-            if fetch.error is None and content.error is None and fetch.position < fetch.end:
+            ended_here = fetch.scope.cancelled_caught or content.error is not None
+            if fetch.error is None and fetch.position < fetch.end and not ended_here:
                 fetch.error = ShortBody("the download was ended early", path=content.path_of())
             if content.held:
-                self._verify_soon(content)
+                self._verify_soon(content).hurry.set()
             fetch.advance()
 
     async def _keep_pace(self, content: FileContent, fetch: _Fetch) -> None:
@@ -254,38 +307,39 @@ class Reader:
 
     # ----- the proof --------------------------------------------------------------------------------------------
 
-    def _verify_soon(self, content: FileContent) -> None:
-        if content.verifying is None:
-            content.verifying = trio.Event()
+    def _verify_soon(self, content: FileContent) -> _Proof:
+        if content.proof is None:
+            content.proof = _Proof()
             assert self._nursery is not None
-            self._nursery.start_soon(self._verify, content, content.verifying)
+            self._nursery.start_soon(self._verify, content, content.proof)
+        return content.proof
 
-    async def _verify(self, content: FileContent, ended: trio.Event) -> None:
-        """Ask until nothing held is older than the last answer, then let the bytes go."""
+    async def _verify(self, content: FileContent, proof: _Proof) -> None:
+        """Ask, and let the bytes go that came before the question."""
         try:
-            asked_at = trio.current_time()
+            with trio.move_on_at(content.asked_at + self.options.proof_seconds):
+                await proof.hurry.wait()
+            asked, content.asked_at = next(self._moments), trio.current_time()
             entry = (await self._store.get_entries([content.path_of()]))[0]
             if entry is None:
                 self._void(content, NotFound("the file is gone", path=content.path_of()))
             elif entry.fingerprint != content.key.version:
                 self._void(content, Changed("the file was changed on the NAS", path=content.path_of()))
             else:
-                self._release(content, asked_at)
-        except RemoteError as error:
-            for held in content.held:
-                held.fetch.error = error
-            content.held.clear()
+                self._release(content, asked)
+        except Exception as error:  # who waits for the proof raises it; the bytes stay, for the next one
+            proof.error = error
         finally:
-            content.verifying = None
-            ended.set()
+            content.proof = None
+            proof.ended.set()
             for fetch in content.fetches:
                 fetch.advance()
 
-    def _release(self, content: FileContent, asked_at: float) -> None:
-        content.verified_at = asked_at
+    def _release(self, content: FileContent, asked: int) -> None:
+        content.proved = asked
         waiting: list[_Held] = []
         for held in content.held:
-            if held.came_at <= asked_at:
+            if held.came < asked:
                 self._cache.add(content.key, held.offset, held.data)
             else:
                 waiting.append(held)
@@ -319,21 +373,24 @@ class Reader:
         """Wait until something happened that may have brought the byte at `position`. Raises why it cannot come."""
         if content.error is not None:
             raise content.error
-        if any(held.offset <= position < held.offset + len(held.data) for held in content.held):
-            self._verify_soon(content)
-            assert content.verifying is not None
-            await content.verifying.wait()
+        if content.held_at(position) is not None:
+            proof = self._verify_soon(content)
+            await proof.ended.wait()
             if content.error is not None:
                 raise content.error
+            if proof.error is not None:
+                raise proof.error
             return
         fetch = content.fetch_at(position)
         if fetch is None:
             self.want(content, position, end)
             fetch = content.fetch_at(position)
-            if fetch is None:
-                await trio.lowlevel.checkpoint()
-                return
-        await fetch.step.wait()
+            assert fetch is not None, "what is wanted and not here is on its way"
+        fetch.waiting += 1
+        try:
+            await fetch.step.wait()
+        finally:
+            fetch.waiting -= 1
         if content.error is not None:
             raise content.error
         if fetch.error is not None and fetch.position <= position:

@@ -40,9 +40,7 @@ class Node:
 
     def entry(self, name: str) -> RemoteEntry:
         size = self.size if self.size is not None else len(self.content or b"")
-        return RemoteEntry(
-            name, self.content is None, size, self.mtime_ns, self.mtime_ns, self.mtime_ns, self.rights
-        )
+        return RemoteEntry(name, self.content is None, size, self.mtime_ns, self.mtime_ns, self.mtime_ns, self.rights)
 
 
 class Call(NamedTuple):
@@ -89,6 +87,8 @@ class MemoryStore:
         self.bytes_sent = 0
         self.ranges_ignored = False
         self.ignores_ranges = False
+        self.piece_seconds = 0.0  # how long each piece takes
+        self.answer_seconds = 0.0  # how long a getinfo takes
         self.cut_after: int | None = None  # the next downloads end after so many bytes
         self.extra_names: dict[str, list[RemoteEntry]] = {}  # what a listing shows in addition, whatever it is
         self.spaces: dict[str, Space | None] = {}
@@ -137,9 +137,7 @@ class MemoryStore:
         return len(self.asked(method, subject))
 
     def asked(self, method: str, subject: str | None = None) -> list[Call]:
-        return [
-            call for call in self.calls if call.method == method and (subject is None or call.subject == subject)
-        ]
+        return [call for call in self.calls if call.method == method and (subject is None or call.subject == subject)]
 
     def reset(self) -> None:
         self.calls.clear()
@@ -178,6 +176,7 @@ class MemoryStore:
         subject = " ".join(paths)
         self.calls.append(Call("get_entries", subject))
         await self._point("get_entries", subject)
+        await trio.sleep(self.answer_seconds)
         found = [self.nodes.get(path) for path in paths]
         entries = [
             node.entry(path.rpartition("/")[2]) if node is not None else None
@@ -200,11 +199,11 @@ class MemoryStore:
         position = offset
         while position < offset + length:
             await self._point("piece", path)
+            await trio.sleep(self.piece_seconds)
             if self.cut_after is not None and position - offset >= self.cut_after:
                 raise ShortBody("cut", path=path)
-            # The version of the moment: a file that is rewritten in place changes under a download.
-            content = self.nodes[path].content or b""
-            piece = content[position : min(position + self.piece_bytes, offset + length)]
+            # A file that is replaced by another goes on being read, as on a NAS that has it open.
+            piece = node.content[position : min(position + self.piece_bytes, offset + length)]
             self.bytes_sent += len(piece)
             await on_data(position, memoryview(piece))
             position += len(piece)

@@ -9,11 +9,13 @@ import trio
 from trio.testing import MockClock
 
 
-def _run(test: Callable, *, clock: trio.abc.Clock | None, instruments: Sequence[trio.abc.Instrument]) -> object:
+def run_in_virtual_time(
+    test: Callable, *, clock: trio.abc.Clock | None = None, instruments: Sequence[trio.abc.Instrument] = ()
+) -> object:
     clock = MockClock(autojump_threshold=0)
     # Like trio's own clock, which starts anywhere above: what was never looked at is old.
     clock.jump(10_000)
     return trio.run(test, clock=clock, instruments=instruments)
 
 
-in_virtual_time = pytest.mark.trio(run=_run)
+in_virtual_time = pytest.mark.trio(run=run_in_virtual_time)
