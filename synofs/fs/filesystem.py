@@ -29,7 +29,9 @@ from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listings import Listing, ListingOptions, Listings, Notifier
 from synofs.fs.names import remote_name
 from synofs.fs.namespace import Namespace
+from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
+from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
 from synofs.remote import Changed, NotFound, RemoteEntry, RemoteStore, Rights, Space
 
@@ -42,6 +44,7 @@ class FsOptions:
     gid: int = field(default_factory=os.getgid)
     umask: int = 0o022
     read_only: bool = True
+    max_requests: int = 6  # what the store sends at once; background work leaves one of them free
     share: str | None = None  # show this share as the root instead of all shares
 
 
@@ -74,6 +77,8 @@ class Filesystem:
         self._attributes = Attributes(
             self.inodes, self._listings, store, notifier, AttributeOptions(options.attr_ttl_seconds)
         )
+        self._walk = WalkPrefetch(self._listings, WalkOptions(loads_at_once=max(1, options.max_requests - 1)))
+        self._siblings = SiblingPrefetch(reader, SiblingOptions(fetches_at_once=max(1, options.max_requests - 1)))
         self._files: HandleTable[FileHandle] = HandleTable()
         self._dirs: HandleTable[DirHandle] = HandleTable()
         self._space = SpaceCache(store, self._shown_shares)
@@ -108,7 +113,9 @@ class Filesystem:
         self._need_directory(parent)
         if name in (b".", b".."):
             return parent if name == b"." else parent.parent or parent
-        listing = await self._listings.begin(parent)
+        listing = self._listings.peek(parent)
+        if listing is None or listing.ahead:
+            listing = await self._walked(parent, reading=False)
         while True:
             inode = listing.by_name.get(name)
             if inode is not None and not inode.gone:
@@ -195,13 +202,21 @@ class Filesystem:
         """Entries from `position` on, at least one unless the directory ends there. Position 0 starts anew."""
         handle = self._dirs.get(number)
         if position == 0 or handle.listing is None:
-            handle.listing = await self._listings.begin(handle.inode)
+            handle.listing = await self._walked(handle.inode, reading=True)
             handle.entries = handle.listing.entries
         listing = handle.listing
         while position >= len(handle.entries) and handle.entries is listing.entries:
             if not await self._listings.more(listing):
                 break
         return handle, handle.entries
+
+    async def _walked(self, directory: Inode, *, reading: bool) -> Listing:
+        """The listing of a directory that somebody comes to; who walks a tree gets the next ones ahead."""
+        self._walk.arrive(directory, reading=reading)
+        listing = await self._listings.begin(directory)
+        listing.ahead = False
+        self._walk.served(directory)
+        return listing
 
     async def releasedir(self, number: int) -> None:
         handle = self._dirs.pop(number)
@@ -276,6 +291,8 @@ class Filesystem:
             return await self.writes.read(inode, inode.staged, offset, length)
         if handle.version != inode.fingerprint and inode.own_version == inode.fingerprint:
             self._pin(handle)
+        if offset == 0 and self._nursery is not None:
+            self._siblings.reading(inode, self._nursery)
         try:
             data = await self._read_pinned(handle, offset, length)
         except Changed:

@@ -79,6 +79,7 @@ class Listing:
     """What is known of one directory. `entries` only grows while loading and is replaced as a whole later."""
 
     __slots__ = (
+        "ahead",
         "by_name",
         "checked_at",
         "complete",
@@ -86,6 +87,7 @@ class Listing:
         "entries",
         "error",
         "load",
+        "ordered",
         "use_count",
         "used_at",
     )
@@ -100,6 +102,20 @@ class Listing:
         self.error: Exception | None = None  # why a first load ended before the last page
         self.used_at = 0.0
         self.use_count = 0
+        self.ahead = False  # listed ahead of a walk, and not used yet
+        self.ordered: dict[tuple[bool, bool], tuple[list[Inode], list[Inode]]] = {}
+
+    def in_order(self, *, folders: bool, by_number: bool) -> list[Inode]:
+        """The folders, or the files, in the order in which programs visit them: that of the listing, or by inode
+        number (coreutils' cp sorts so, for the sake of local disks). Kept until the entries are replaced."""
+        key = (folders, by_number)
+        kept = self.ordered.get(key)
+        if kept is None or kept[0] is not self.entries or not self.complete:
+            chosen = [inode for inode in self.entries if inode.is_dir is folders]
+            if by_number:
+                chosen.sort(key=lambda inode: inode.number)
+            kept = self.ordered[key] = (self.entries, chosen)
+        return kept[1]
 
 
 class Listings:
@@ -200,6 +216,34 @@ class Listings:
     def reload(self, directory: Inode) -> Listing:
         """Start asking the NAS again, whatever the age of the listing; `finish` waits for it."""
         return self._start_load(directory)
+
+    def wants_load(self, directory: Inode) -> bool:
+        """Would a use of this directory ask the NAS, and is nobody asking yet?"""
+        listing = directory.listing
+        return listing is None or (listing.load is None and not (listing.complete and self._is_fresh(listing)))
+
+    def prefetch(self, directory: Inode, loaded: Callable[[], None]) -> None:
+        """List a directory that nobody has asked for yet; `loaded` is called when that has ended, well or not."""
+        used_at, use_count = (
+            (0.0, 0)
+            if directory.listing is None
+            else (
+                directory.listing.used_at,
+                directory.listing.use_count,
+            )
+        )
+        listing = self._start_load(directory)
+        listing.used_at, listing.use_count = used_at, use_count
+        listing.ahead = True
+        load = listing.load
+        assert self._nursery is not None
+
+        async def watch() -> None:
+            while load is not None and not load.done:
+                await load.step.wait()
+            loaded()
+
+        self._nursery.start_soon(watch)
 
     # ----- changes made here --------------------------------------------------------------------------------------
 

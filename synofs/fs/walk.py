@@ -1,0 +1,159 @@
+"""Recognising that somebody walks a tree, and listing its next directories ahead of them.
+
+A walk asks for one directory after the other, so it pays a round trip for each. Once two steps in a row look like a
+walk (each directory is next to or below the last one, and the walker did not stop to think), the directories that
+come next in pre-order are listed ahead, a few at a time. How many may wait unused grows with each one that is used
+and never shrinks to a crawl: when nobody follows, nothing more is asked for than the window that was opened last.
+
+What is not a walk: one `ls`, however deep its path (a descent by lookups alone opens nothing), and a person who
+clicks through folders (they think longer than `think_seconds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import trio
+
+from synofs.fs.inodes import Inode
+from synofs.fs.listings import Listing, Listings
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    steps: int = 2  # so many steps in a row make a walk
+    think_seconds: float = 0.25  # a program asks for the next directory sooner, a person later
+    first_window: int = 8
+    max_window: int = 128
+    loads_at_once: int = 5  # one of the NAS's six requests stays free for who is waiting
+    max_scan: int = 2_000  # directories looked at to find the next ones
+    max_walks: int = 4
+
+
+class _Walk:
+    __slots__ = ("ahead", "by_number", "last", "root", "served_at", "steps", "window")
+
+    def __init__(self, directory: Inode) -> None:
+        self.root = directory
+        self.last = directory
+        self.served_at = 0.0
+        self.steps = 0
+        self.window = 0
+        self.by_number = False  # the order in which this walker visits the folders of one directory
+        self.ahead: set[int] = set()  # listed for this walk and not used yet
+
+
+class WalkPrefetch:
+    def __init__(self, listings: Listings, options: WalkOptions) -> None:
+        self._listings = listings
+        self._options = options
+        self._walks: list[_Walk] = []
+        self._loading = 0
+
+    def arrive(self, directory: Inode, *, reading: bool) -> None:
+        """Somebody is about to use a directory's listing: to read it, or to look up a name in it."""
+        walk = self._walk_of(directory)
+        if walk is None:
+            self._walks.append(_Walk(directory))
+            del self._walks[: -self._options.max_walks]
+            return
+        if walk.last is directory:
+            return
+        descent = directory.parent is walk.last
+        thought = trio.current_time() - walk.served_at
+        self._learn_order(walk, directory)
+        walk.last = directory
+        if directory.number in walk.ahead:
+            walk.ahead.discard(directory.number)
+            walk.window = min(self._options.max_window, walk.window * 2)
+        elif thought > self._options.think_seconds:
+            walk.steps = walk.window = 0
+            walk.root = directory
+            walk.ahead.clear()
+            return
+        if reading or not descent:
+            walk.steps += 1
+        if walk.steps >= self._options.steps:
+            walk.window = max(walk.window, self._options.first_window)
+            self._fill(walk)
+
+    def served(self, directory: Inode) -> None:
+        """The listing is there: from here on the walker thinks."""
+        for walk in self._walks:
+            if walk.last is directory:
+                walk.served_at = trio.current_time()
+
+    def _walk_of(self, directory: Inode) -> _Walk | None:
+        """The walk whose last step this may follow: below it, beside it, or beside one of its parents."""
+        for walk in reversed(self._walks):
+            if directory is walk.last or directory.parent is walk.last or directory.number in walk.ahead:
+                return walk
+            above_root = False
+            node: Inode | None = walk.last
+            while node is not None and node.parent is not None:
+                above_root = above_root or node is walk.root
+                if node.parent is directory.parent:
+                    if above_root:  # the walk is wider than it seemed
+                        walk.root = node.parent
+                    return walk
+                node = node.parent
+        return None
+
+    def _learn_order(self, walk: _Walk, directory: Inode) -> None:
+        """From the first folder of a directory that is visited, or from the next beside the last one."""
+        listing = directory.parent.listing if directory.parent is not None else None
+        if listing is None:
+            return
+        for by_number in (walk.by_number, not walk.by_number):
+            order = listing.in_order(folders=True, by_number=by_number)
+            before = walk.last if walk.last in order else None
+            expected = order.index(before) + 1 if before is not None else 0
+            if expected < len(order) and order[expected] is directory:
+                walk.by_number = by_number
+                return
+
+    def _fill(self, walk: _Walk) -> None:
+        if self._loading >= self._options.loads_at_once or len(walk.ahead) >= walk.window:
+            return
+        for directory in self._next_unlisted(walk):
+            walk.ahead.add(directory.number)
+            self._loading += 1
+            self._listings.prefetch(directory, lambda: self._loaded(walk))
+            if self._loading >= self._options.loads_at_once or len(walk.ahead) >= walk.window:
+                return
+
+    def _loaded(self, walk: _Walk) -> None:
+        self._loading -= 1
+        if walk in self._walks and walk.window:
+            self._fill(walk)
+
+    def _next_unlisted(self, walk: _Walk) -> Iterator[Inode]:
+        """Directories that follow the walker in pre-order and have no fresh listing, up to the walk's root."""
+        for directory in islice(_following(walk.last, walk.root, walk.by_number), self._options.max_scan):
+            if not directory.gone and directory.number not in walk.ahead and self._listings.wants_load(directory):
+                yield directory
+
+
+def _following(start: Inode, root: Inode, by_number: bool) -> Iterator[Inode]:
+    """Pre-order of what is known of the tree: below `start`, then what comes after it, up to `root`."""
+    yield from _below(start, by_number)
+    node = start
+    while node is not root and node.parent is not None:
+        siblings = _folders(node.parent.listing, by_number)
+        if node in siblings:
+            for sibling in siblings[siblings.index(node) + 1 :]:
+                yield sibling
+                yield from _below(sibling, by_number)
+        node = node.parent
+
+
+def _below(directory: Inode, by_number: bool) -> Iterator[Inode]:
+    for child in _folders(directory.listing, by_number):
+        yield child
+        yield from _below(child, by_number)
+
+
+def _folders(listing: Listing | None, by_number: bool) -> list[Inode]:
+    return listing.in_order(folders=True, by_number=by_number) if listing is not None else []
