@@ -1,12 +1,13 @@
 """`synofs doctor`: what synofs takes for granted, checked one by one on this machine and on a NAS.
 
-A check is a small function named after the assumption it checks. It returns what it found, or raises: `Failed` with
-the fix, `Skipped` with the reason. Results hold no names of files, accounts or hosts and no secrets, so that they can
-be pasted into a bug report.
+A check is a small function. Its docstring is the assumption that it checks; for a NAS, its name is the one that
+docs/FILESTATION.md gives. It returns what it found, or raises: `Failed` with the fix, `Skipped` with the reason.
+Results hold no names of files, accounts or hosts and no secrets, so that they can be pasted into a bug report.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -34,7 +35,8 @@ class Result:
     """What one check found."""
 
     group: str
-    name: str
+    check: str
+    assumption: str
     verdict: Verdict
     found: str
     fix: str = ""
@@ -43,17 +45,21 @@ class Result:
         return asdict(self)
 
 
-def title(check: object) -> str:
-    """The assumption in words: the function's name."""
-    return getattr(check, "__name__", str(check)).replace("_", " ")
+def passed(group: str, check: Callable[..., object], found: str) -> Result:
+    return Result(group, name_of(check), _assumption(check), Verdict.PASS, found)
 
 
-def passed(group: str, check: object, found: str) -> Result:
-    return Result(group, title(check), Verdict.PASS, found)
-
-
-def not_passed(group: str, check: object, reason: Exception) -> Result:
+def not_passed(group: str, check: Callable[..., object], reason: Exception) -> Result:
+    about = (group, name_of(check), _assumption(check))
     if isinstance(reason, Skipped):
-        return Result(group, title(check), Verdict.SKIP, str(reason))
+        return Result(*about, Verdict.SKIP, str(reason))
     fix = reason.fix if isinstance(reason, Failed) else "please report this, with the whole output"
-    return Result(group, title(check), Verdict.FAIL, str(reason), fix)
+    return Result(*about, Verdict.FAIL, str(reason), fix)
+
+
+def name_of(check: Callable[..., object]) -> str:
+    return check.__name__.replace("_", "-")
+
+
+def _assumption(check: Callable[..., object]) -> str:
+    return (check.__doc__ or "").strip().rstrip(".")

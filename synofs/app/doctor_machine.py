@@ -21,13 +21,15 @@ OLDEST_KERNEL = (5, 4)
 NEWEST_PYTHON = (3, 14)
 
 
-def python_is_one_that_is_tested() -> str:
+def python() -> str:
+    """This Python is one that synofs is tested with."""
     if sys.version_info[:2] > NEWEST_PYTHON:
         raise Failed(f"Python {platform.python_version()}", "it may work; tested are 3.11 to 3.14")
     return f"Python {platform.python_version()}"
 
 
-def kernel_is_new_enough() -> str:
+def kernel() -> str:
+    """The kernel is new enough."""
     release = platform.release()
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
     if numbers < OLDEST_KERNEL:
@@ -35,7 +37,8 @@ def kernel_is_new_enough() -> str:
     return f"Linux {release}"
 
 
-def pyfuse3_works() -> str:
+def pyfuse3() -> str:
+    """pyfuse3 can be loaded."""
     try:
         version = importlib.metadata.version("pyfuse3")
         importlib.import_module("synofs.fuse.mountpoint")
@@ -44,7 +47,8 @@ def pyfuse3_works() -> str:
     return f"pyfuse3 {version}"
 
 
-def fuse_device_can_be_opened() -> str:
+def fuse_device() -> str:
+    """The FUSE device is there."""
     if not os.path.exists(mounts.FUSE_DEVICE):
         raise Failed(f"{mounts.FUSE_DEVICE} is missing", "modprobe fuse; in a container, --device /dev/fuse")
     # An ordinary user's fusermount3 opens it as root.
@@ -53,7 +57,8 @@ def fuse_device_can_be_opened() -> str:
     return mounts.FUSE_DEVICE
 
 
-def fusermount3_is_there() -> str:
+def fusermount() -> str:
+    """fusermount3 can mount for ordinary users."""
     path = shutil.which("fusermount3")
     if path is None:
         if os.geteuid() == 0:
@@ -65,7 +70,8 @@ def fusermount3_is_there() -> str:
     return done.stdout.strip() or path
 
 
-def others_may_be_let_in() -> str:
+def allow_other() -> str:
+    """Other users can be let in with --allow-other."""
     if mounts.allows_other():
         return "--allow-other is permitted to everyone (user_allow_other)"
     if os.geteuid() == 0:
@@ -73,7 +79,8 @@ def others_may_be_let_in() -> str:
     raise Skipped("--allow-other is not permitted; it needs the line user_allow_other in /etc/fuse.conf")
 
 
-def control_socket_has_a_place() -> str:
+def control_socket() -> str:
+    """Running mounts have a private place for their sockets."""
     try:
         make_runtime_dir()
     except OSError as exc:
@@ -81,7 +88,8 @@ def control_socket_has_a_place() -> str:
     return "a private directory"
 
 
-def no_dead_mount_is_left() -> str:
+def dead_mounts() -> str:
+    """No mount is left whose process is gone."""
     dead = [mount for mount in mounts.list_mounts() if mounts.is_dead(mount.mountpoint)]
     if dead:
         fix = "synofs status lists them, synofs umount clears them"
@@ -89,7 +97,8 @@ def no_dead_mount_is_left() -> str:
     return "none"
 
 
-def updatedb_leaves_mounts_alone() -> str:
+def updatedb() -> str:
+    """locate does not crawl the NAS."""
     conf = Path("/etc/updatedb.conf")
     if not conf.exists():
         raise Skipped("there is no updatedb here")
@@ -100,15 +109,15 @@ def updatedb_leaves_mounts_alone() -> str:
 
 
 CHECKS: tuple[Callable[[], str], ...] = (
-    python_is_one_that_is_tested,
-    kernel_is_new_enough,
-    pyfuse3_works,
-    fuse_device_can_be_opened,
-    fusermount3_is_there,
-    others_may_be_let_in,
-    control_socket_has_a_place,
-    no_dead_mount_is_left,
-    updatedb_leaves_mounts_alone,
+    python,
+    kernel,
+    pyfuse3,
+    fuse_device,
+    fusermount,
+    allow_other,
+    control_socket,
+    dead_mounts,
+    updatedb,
 )
 
 

@@ -52,7 +52,8 @@ DOWNLOAD = "SYNO.FileStation.Download"
 # ----- without signing in ---------------------------------------------------------------------------------------
 
 
-async def it_can_be_reached_and_is_trusted(nas: NasProbe) -> str:
+async def api_map(nas: NasProbe) -> str:
+    """It answers, is trusted, and tells where its APIs are."""
     try:
         response = await nas.call("SYNO.API.Info", "query", 1, {"query": "all"})
     except CertificateUntrusted as exc:
@@ -69,7 +70,8 @@ async def it_can_be_reached_and_is_trusted(nas: NasProbe) -> str:
     return "certificate pinned" if nas.settings.fingerprint else "certificate verified"
 
 
-async def it_has_the_apis_that_are_needed(nas: NasProbe) -> str:
+async def api_versions(nas: NasProbe) -> str:
+    """It has the APIs that synofs needs, in the versions that it speaks."""
     _need_apis(nas)
     missing = [
         name
@@ -81,7 +83,8 @@ async def it_has_the_apis_that_are_needed(nas: NasProbe) -> str:
     return f"{len(nas.apis)} APIs, Auth up to v{nas.apis['SYNO.API.Auth']['maxVersion']}"
 
 
-async def file_station_has_one_entry_point(nas: NasProbe) -> str:
+async def entry_point(nas: NasProbe) -> str:
+    """File Station has one entry point (DSM 6 and later)."""
     _need_apis(nas)
     paths = {str(api.get("path")) for name, api in nas.apis.items() if name.startswith("SYNO.FileStation.")}
     if len(paths) != 1:
@@ -89,7 +92,18 @@ async def file_station_has_one_entry_point(nas: NasProbe) -> str:
     return ", ".join(paths)
 
 
-async def a_dead_session_is_recognised(nas: NasProbe) -> str:
+async def error_envelope(nas: NasProbe) -> str:
+    """An API error is HTTP 200 with a JSON envelope."""
+    _need_apis(nas)
+    response = await nas.call("SYNO.API.Info", "no_such_method", 1)
+    code = envelope("Info.no_such_method", response).get("error", {}).get("code")
+    if response.status != 200 or not code:
+        raise Failed(f"HTTP {response.status}, code {code}", "please report this")
+    return f"code {code}"
+
+
+async def dead_session(nas: NasProbe) -> str:
+    """A session that is unknown is told apart from a file that is."""
     _need_apis(nas)
     parameters = {"path": ["/no/such/file"], "mode": "download"}
     response = await nas.call(DOWNLOAD, "download", 2, parameters, session={"_sid": "not-a-session"})
@@ -102,7 +116,8 @@ async def a_dead_session_is_recognised(nas: NasProbe) -> str:
 # ----- signing in -----------------------------------------------------------------------------------------------
 
 
-async def signing_in_works(nas: NasProbe) -> str:
+async def sign_in(nas: NasProbe) -> str:
+    """A sign-in by POST gives a session."""
     _need_apis(nas)
     credentials = nas.credentials
     if credentials is None:
@@ -130,14 +145,24 @@ async def signing_in_works(nas: NasProbe) -> str:
     return f"Auth v{version}"
 
 
-async def a_sign_in_gives_a_synotoken(nas: NasProbe) -> str:
+async def syno_token(nas: NasProbe) -> str:
+    """A sign-in gives a SynoToken when asked for one."""
     nas.need_session()
     if not nas.session.get("synotoken"):
         raise Failed("none came", "nothing to do: synofs goes on without one")
     return "given"
 
 
-async def calls_without_the_synotoken_are_refused(nas: NasProbe) -> str:
+async def device_token(nas: NasProbe) -> str:
+    """A sign-in gives a device token, which spares the next one-time code."""
+    nas.need_session()
+    if not (nas.session.get("device_id") or nas.session.get("did")):
+        raise Skipped("none came; with two-factor sign-in the code would be asked for each time")
+    return "given"
+
+
+async def syno_token_enforced(nas: NasProbe) -> str:
+    """Calls without the SynoToken: refused or not, synofs sends it always."""
     nas.need_session()
     if not nas.session.get("synotoken"):
         raise Skipped("there is none")
@@ -150,7 +175,8 @@ async def calls_without_the_synotoken_are_refused(nas: NasProbe) -> str:
 # ----- listing --------------------------------------------------------------------------------------------------
 
 
-async def shares_are_listed_with_their_rights(nas: NasProbe) -> str:
+async def effective_rights(nas: NasProbe) -> str:
+    """Shares tell what this account may do (perm.acl)."""
     nas.need_session()
     data = await nas.data(LIST, "list_share", 2, {"additional": ["time", "perm", "volume_status"]})
     nas.shares = data["shares"]
@@ -161,7 +187,8 @@ async def shares_are_listed_with_their_rights(nas: NasProbe) -> str:
     return f"{len(nas.shares)} shares"
 
 
-async def free_space_is_told(nas: NasProbe) -> str:
+async def volume_status(nas: NasProbe) -> str:
+    """Shares tell total and free space."""
     shares = await nas.need_shares()
     volumes = [share.get("additional", {}).get("volume_status") or {} for share in shares]
     if not any(int(volume.get("totalspace", 0)) >= int(volume.get("freespace", 0)) > 0 for volume in volumes):
@@ -169,7 +196,8 @@ async def free_space_is_told(nas: NasProbe) -> str:
     return "volume_status has free and total space"
 
 
-async def times_are_whole_seconds(nas: NasProbe) -> str:
+async def time_unit(nas: NasProbe) -> str:
+    """Times are seconds."""
     folder = await nas.need_folder()
     times = [entry["additional"]["time"]["mtime"] for entry in folder["files"] if "additional" in entry]
     if any(int(moment) > time.time() * 50 for moment in times):
@@ -177,19 +205,20 @@ async def times_are_whole_seconds(nas: NasProbe) -> str:
     return f"{len(times)} looked at"
 
 
-async def listings_can_be_read_in_pages(nas: NasProbe) -> str:
+async def stable_sort(nas: NasProbe) -> str:
+    """A listing can be read in pages, in one order."""
     folder = await nas.need_folder()
     path, total = folder["folder_path"], folder["total"]
-    first = await nas.list(path, offset=0, limit=1)
-    second = await nas.list(path, offset=1, limit=1)
-    if first is None or second is None or len(first["files"]) != 1 or len(second["files"]) != 1:
-        raise Failed("limit and offset are not honoured", "please report this: big folders would be incomplete")
-    if first["total"] != total or first["files"][0]["name"] == second["files"][0]["name"]:
-        raise Failed("pages overlap, or the total changes", "another program may be at work there; try again")
-    return f"total {total}, page by page"
+    half = min(total, len(folder["files"])) // 2
+    pages = [await nas.list(path, offset=at, limit=half) for at in (0, half)]
+    names = [entry["name"] for page in pages if page is not None for entry in page["files"]]
+    if names != [entry["name"] for entry in folder["files"]][: 2 * half]:
+        raise Failed("two pages differ from the whole", "if nothing changed there meanwhile, please report this")
+    return f"{2 * half} entries in two pages"
 
 
-async def a_page_has_no_upper_limit(nas: NasProbe) -> str:
+async def page_cap(nas: NasProbe) -> str:
+    """A page holds as many entries as are asked for."""
     folder = await nas.need_folder()
     page = await nas.list(folder["folder_path"])
     if page is None:
@@ -199,7 +228,18 @@ async def a_page_has_no_upper_limit(nas: NasProbe) -> str:
     return f"{page['total']} entries at once"
 
 
-async def getinfo_succeeds_for_a_missing_path(nas: NasProbe) -> str:
+async def json_parameters(nas: NasProbe) -> str:
+    """Paths are taken as JSON, whatever characters are in them."""
+    shares = await nas.need_shares()
+    paths = [shares[0]["path"], f'{shares[0]["path"]}/{MISSING_NAME}, [1] "2"']
+    data = await nas.data(LIST, "getinfo", 2, {"path": paths})
+    if [entry.get("path") for entry in data.get("files", [])] != paths:
+        raise Failed("other paths were looked at than those asked for", "please report this")
+    return "with blank, comma, brackets and quotes"
+
+
+async def missing_path(nas: NasProbe) -> str:
+    """Looking at a missing path is no error, and its answer says so."""
     shares = await nas.need_shares()
     path = f"{shares[0]['path']}/{MISSING_NAME}"
     data = await nas.data(LIST, "getinfo", 2, {"path": [path], "additional": ["size"]})
@@ -213,7 +253,8 @@ async def getinfo_succeeds_for_a_missing_path(nas: NasProbe) -> str:
     raise Failed("an entry like that of a file", "please report this: missing files would seem to be there")
 
 
-async def getinfo_takes_many_paths(nas: NasProbe) -> str:
+async def getinfo_batch(nas: NasProbe) -> str:
+    """Many paths can be looked at in one call."""
     folder = await nas.need_folder()
     paths = [entry["path"] for entry in folder["files"]][:50]
     data = await nas.data(LIST, "getinfo", 2, {"path": paths, "additional": ["size"]})
@@ -225,7 +266,8 @@ async def getinfo_takes_many_paths(nas: NasProbe) -> str:
 # ----- downloading ----------------------------------------------------------------------------------------------
 
 
-async def a_range_is_answered_with_206(nas: NasProbe) -> str:
+async def ranged_download(nas: NasProbe) -> str:
+    """A part of a file can be downloaded, with its place and the whole size told."""
     file = await nas.need_file()
     response = await _download(nas, file["path"], "bytes=4-11")
     if response.status == 200:
@@ -236,7 +278,8 @@ async def a_range_is_answered_with_206(nas: NasProbe) -> str:
     return "with Content-Range and the exact bytes"
 
 
-async def a_download_is_marked_as_an_attachment(nas: NasProbe) -> str:
+async def attachment(nas: NasProbe) -> str:
+    """A download is marked as an attachment, so that it is not taken for an error."""
     file = await nas.need_file()
     response = await _download(nas, file["path"], "bytes=0-0")
     if not response.head.headers.get("content-disposition", "").startswith("attachment"):
@@ -244,7 +287,8 @@ async def a_download_is_marked_as_an_attachment(nas: NasProbe) -> str:
     return f"as {response.head.content_type}"
 
 
-async def a_missing_download_is_recognised(nas: NasProbe) -> str:
+async def missing_download(nas: NasProbe) -> str:
+    """The download of a missing file fails in a way that is known."""
     shares = await nas.need_shares()
     response = await _download(nas, f"{shares[0]['path']}/{MISSING_NAME}", None)
     if response.status in (404, 502):
@@ -266,7 +310,8 @@ async def _download(nas: NasProbe, path: str, byte_range: str | None) -> Respons
 # ----- the end --------------------------------------------------------------------------------------------------
 
 
-async def signing_out_ends_the_session(nas: NasProbe) -> str:
+async def sign_out(nas: NasProbe) -> str:
+    """Signing out ends the session."""
     nas.need_session()
     ended = dict(nas.signed)
     version = min(7, nas.apis["SYNO.API.Auth"]["maxVersion"])
@@ -284,24 +329,27 @@ def _need_apis(nas: NasProbe) -> None:
 
 
 CHECKS: tuple[Callable[[NasProbe], Awaitable[str]], ...] = (
-    it_can_be_reached_and_is_trusted,
-    it_has_the_apis_that_are_needed,
-    file_station_has_one_entry_point,
-    a_dead_session_is_recognised,
-    signing_in_works,
-    a_sign_in_gives_a_synotoken,
-    calls_without_the_synotoken_are_refused,
-    shares_are_listed_with_their_rights,
-    free_space_is_told,
-    times_are_whole_seconds,
-    listings_can_be_read_in_pages,
-    a_page_has_no_upper_limit,
-    getinfo_succeeds_for_a_missing_path,
-    getinfo_takes_many_paths,
-    a_range_is_answered_with_206,
-    a_download_is_marked_as_an_attachment,
-    a_missing_download_is_recognised,
-    signing_out_ends_the_session,
+    api_map,
+    api_versions,
+    entry_point,
+    error_envelope,
+    dead_session,
+    sign_in,
+    syno_token,
+    syno_token_enforced,
+    device_token,
+    effective_rights,
+    volume_status,
+    time_unit,
+    stable_sort,
+    page_cap,
+    json_parameters,
+    missing_path,
+    getinfo_batch,
+    ranged_download,
+    attachment,
+    missing_download,
+    sign_out,
 )
 
 

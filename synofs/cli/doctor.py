@@ -75,7 +75,7 @@ def _print(result: Result, *, is_first: bool) -> None:
     out = console()
     if is_first:
         out.print(Text(result.group[:1].upper() + result.group[1:], style="bold"))
-    line = Text.assemble("  ", _MARKS[result.verdict], f"  {result.name}: ", (result.found, "dim"))
+    line = Text.assemble("  ", _MARKS[result.verdict], f"  {result.assumption}: ", (result.found, "dim"))
     out.print(line, soft_wrap=True)
     if result.fix:
-        out.print(Text(f"        {result.fix}"), soft_wrap=True)
+        out.print(Text(f"        -> {result.fix}"), soft_wrap=True)
