@@ -35,6 +35,7 @@ from synofs.app.launch import prepare, start_daemon
 from synofs.app.mounts import find_mount, unmount
 from synofs.app.order import Order
 from synofs.cli.terminal import console, format_bytes, say
+from synofs.simnas import seed
 
 USER = "demo"
 SIMULATOR_SECONDS = 20.0
@@ -79,18 +80,10 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 
 
 def _seed(volume: Path) -> dict[str, Path]:
-    """Content for the shares: name -> directory."""
-    content = {
-        "documents/letter to the landlord.txt": b"Dear Sir or Madam,\n\nthe tap drips.\n",
-        "documents/2024/taxes.csv": b"month,sum\n" + b"".join(b"%d,%d\n" % (m, m * 111) for m in range(1, 13)),
-        "photos/2024/summer/readme.txt": b"The pictures are still in the camera.\n",
-        "music/noise.raw": secrets.token_bytes(300_000),
-    }
-    for name, data in content.items():
-        path = volume / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return {share.name: share for share in sorted(volume.iterdir())}
+    """Content, each folder of it a share: name -> directory."""
+    volume.mkdir()
+    seed.fill(volume)
+    return {share.name: share for share in sorted(volume.iterdir()) if share.is_dir()}
 
 
 @contextlib.contextmanager
