@@ -6,6 +6,7 @@ and urllib3 would make of it names the URL, and the URL may hold the session.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import math
@@ -237,6 +238,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         exchange.phase = ReceiveTimeout
         failure = SendFailed if exchange.send_failed else ReceiveFailed
         try:
+            _acknowledge_quickly(self.sock)
             return super().getresponse()
         except ConnectionResetError as exc:  # also what http.client makes of an end without an answer
             raise exchange.failed(failure, "it hung up without an answer") from exc
@@ -244,6 +246,15 @@ class _Connection(urllib3.connection.HTTPConnection):
             raise exchange.failed(failure, f"the connection broke ({exc})") from exc
         except http.client.HTTPException as exc:
             raise exchange.failed(NotHttp, "it does not answer in HTTP") from exc
+
+
+def _acknowledge_quickly(sock: socket.socket) -> None:
+    """A server that sends head and body of a small answer apart, with Nagle's algorithm on, waits for our ACK in
+    between, and the kernel would hold that back for 40 ms (measured: 44 ms a call, 1 ms with this). It forgets
+    the wish after a while, so it is told each time."""
+    if hasattr(socket, "TCP_QUICKACK"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
