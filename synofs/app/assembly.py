@@ -5,19 +5,31 @@ Read `serve_mount` from top to bottom and you know the order: settings -> client
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
+import platformdirs
 import trio
 
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
+from synofs.app.identity import mount_id
+from synofs.content.budget import BudgetOptions
+from synofs.content.cachedir import identity, open_cache_dir
+from synofs.content.errors import CacheDirInUse, CacheDirUnsafe
 from synofs.content.reader import Reader, ReaderOptions
+from synofs.content.staging import StagingArea
 from synofs.filestation.auth import Credentials
 from synofs.filestation.client import ClientOptions, FileStationClient
 from synofs.fs.filesystem import Filesystem, FsOptions
+from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.mountpoint import Mount, MountOptions
 
+DRAIN_SECONDS = 60.0  # systemd waits 90 s for a unit to stop; what is not sent by then stays in the journal
 SIGN_IN_SECONDS = 9.0  # so that a host that never answers is reported in under 10
 
 
@@ -38,35 +50,40 @@ async def serve_mount(
 ) -> None:
     """Sign in, mount, and serve until the mount ends; the started value comes once the kernel has it."""
     client = make_client(settings, credentials)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_shielded, client.aclose)
         await sign_in(client, settings)
+        staging = await _open_staging(settings, stack)
         async with trio.open_nursery() as nursery:
-            reader = Reader(client, _reader_options(settings))
+            reader = Reader(client, ReaderOptions())
             await nursery.start(reader.run)
 
             notifier = KernelNotifier()
-            filesystem = Filesystem(client, _fs_options(settings), reader, notifier)
+            filesystem = Filesystem(client, _fs_options(settings), reader, notifier, staging, _write_options(settings))
             await nursery.start(filesystem.run)
 
             mount = Mount(filesystem, _mount_options(settings), notifier)
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
                 task_status.started(Parts(client, reader, filesystem, mount))
-            nursery.cancel_scope.cancel()  # the kernel has let go
-    finally:
-        with trio.CancelScope(shield=True):
-            await client.aclose()
+            pending = await filesystem.finish(within_seconds=DRAIN_SECONDS)  # the kernel has let go
+            nursery.cancel_scope.cancel()
+        if pending:
+            raise Failure(Problem.UPLOADS_PENDING, pending=pending)
 
 
 def make_client(settings: Settings, credentials: Credentials) -> FileStationClient:
-    options = ClientOptions(
+    return FileStationClient(client_options(settings), credentials)
+
+
+def client_options(settings: Settings) -> ClientOptions:
+    return ClientOptions(
         url=settings.url,
         max_requests=settings.max_requests,
         ca_file=settings.ca_file,
         fingerprint=settings.fingerprint,
         insecure_http=settings.insecure_http,
     )
-    return FileStationClient(options, credentials)
 
 
 async def sign_in(client: FileStationClient, settings: Settings) -> None:
@@ -86,8 +103,39 @@ async def _begin(nursery: trio.Nursery, mount: Mount) -> None:
         raise Failure(Problem.MOUNT_REFUSED, detail=exc) from exc
 
 
-def _reader_options(settings: Settings) -> ReaderOptions:
-    return ReaderOptions() if settings.cache_bytes is None else ReaderOptions(memory_bytes=settings.cache_bytes)
+async def _shielded(work: Callable[[], Awaitable[None]]) -> None:
+    with trio.CancelScope(shield=True):
+        await work()
+
+
+async def _open_staging(settings: Settings, stack: AsyncExitStack) -> StagingArea | None:
+    """The folder for unsent files; closed, and given up to the next mount, after everything else has ended."""
+    if settings.read_only:
+        return None
+    base = Path(settings.cache_dir) if settings.cache_dir else platformdirs.user_state_path("synofs")
+    name = identity(settings.url, settings.user or "", settings.share)
+    try:
+        cache_dir = await trio.to_thread.run_sync(open_cache_dir, base, name)
+    except CacheDirInUse as exc:
+        raise Failure(Problem.CACHE_IN_USE, nas=settings.url) from exc
+    except (CacheDirUnsafe, OSError) as exc:
+        raise Failure(Problem.CACHE_REFUSED, detail=exc) from exc
+    stack.callback(cache_dir.close)
+    budget = BudgetOptions() if settings.cache_bytes is None else BudgetOptions(max_dirty_bytes=settings.cache_bytes)
+    staging = StagingArea(cache_dir, budget)
+    stack.push_async_callback(_shielded, staging.close)
+    return staging
+
+
+def _write_options(settings: Settings) -> WriteOptions:
+    hostname = socket.gethostname()
+    readable = "".join(c if c.isalnum() else "-" for c in hostname.partition(".")[0])[:20]
+    return WriteOptions(
+        client=f"{readable}-{mount_id(settings.mountpoint)[:8]}",
+        hostname=hostname,
+        mode=WriteMode(settings.write_mode),
+        verify_md5=settings.verify,
+    )
 
 
 def _fs_options(settings: Settings) -> FsOptions:
@@ -97,7 +145,8 @@ def _fs_options(settings: Settings) -> FsOptions:
         uid=settings.uid,
         gid=settings.gid,
         umask=settings.umask,
-        read_only=True,  # whatever the settings say: writing is not built yet
+        read_only=settings.read_only,
+        max_requests=settings.max_requests,
         share=settings.share,
     )
 
@@ -105,4 +154,9 @@ def _fs_options(settings: Settings) -> FsOptions:
 def _mount_options(settings: Settings) -> MountOptions:
     # The URL's colon tells coreutils that this is a remote filesystem.
     source = settings.url if settings.share is None else f"{settings.url}/{settings.share}"
-    return MountOptions(mountpoint=settings.mountpoint, source=source, allow_other=settings.allow_other, read_only=True)
+    return MountOptions(
+        mountpoint=settings.mountpoint,
+        source=source,
+        allow_other=settings.allow_other,
+        read_only=settings.read_only,
+    )

@@ -49,6 +49,7 @@ class Settings:
     share: str | None = None
     read_only: bool = False
     write_mode: str = "durable"
+    verify: bool = False  # compare with the NAS's own MD5 after each upload
     dir_ttl_seconds: float = 30.0
     attr_ttl_seconds: float = 30.0
     cache_dir: str | None = None
@@ -182,6 +183,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "share": ("share", parse_share),
     "read-only": ("read_only", None),
     "write-mode": ("write_mode", _one_of(*WRITE_MODES)),
+    "verify": ("verify", None),
     "dir-ttl": ("dir_ttl_seconds", parse_ttl),
     "attr-ttl": ("attr_ttl_seconds", parse_ttl),
     "cache-dir": ("cache_dir", _path),

@@ -37,6 +37,13 @@ class Problem(Enum):
     MOUNTPOINT_FORBIDDEN = 17, "you may not mount on {mountpoint} ({detail})", "name an empty folder of your own"
     MOUNT_REFUSED = 18, "the kernel did not take the mount ({detail})", "ask this machine with: synofs doctor"
 
+    CACHE_IN_USE = (
+        19,
+        "another mount of {nas} holds the folder for unsent files",
+        "unmount that one first, or give this one its own --cache-dir",
+    )
+    CACHE_REFUSED = 28, "the folder for unsent files cannot be used ({detail})", "name another one with --cache-dir"
+
     # The way to the NAS
     UNREACHABLE = 20, "cannot reach {nas} ({detail})", "check that it is on, its address, and the port (DSM: 5001)"
     TIMED_OUT = 21, "{nas} did not answer in time", "check its address and the network; is it still starting?"

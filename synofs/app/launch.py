@@ -44,7 +44,7 @@ def start_daemon(order: Order) -> subprocess.Popen[bytes]:
         # What Python itself may have to say at its end (a crash in a C library) goes where the log is.
         with open(log, "ab", opener=_private) as stray:
             daemon = subprocess.Popen(
-                [sys.executable, "-P", "-m", "synofs.app.service", str(report_writer)],
+                [sys.executable, "-P", "-m", "synofs.app.daemon", str(report_writer)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stray,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
+from synofs.app.assembly import client_options
 from synofs.app.config import Settings
 from synofs.app.credentials import Credentials
 from synofs.app.doctor import Skipped
 from synofs.filestation.requests_transport import RequestsTransport
-from synofs.filestation.transport import Request, Response, TransportOptions
+from synofs.filestation.transport import Request, Response
 
 ANSWER_SECONDS = 30.0
 SAMPLE_FOLDERS = 40  # how many folders are looked into for something to check with
@@ -37,19 +38,9 @@ class NasProbe:
     """One NAS under examination, and what was learnt about it so far."""
 
     def __init__(self, settings: Settings, credentials: Credentials | None) -> None:
-        parts = urlsplit(settings.url)
         self.settings = settings
         self.credentials = credentials
-        self.transport = RequestsTransport(
-            TransportOptions(
-                scheme=parts.scheme,
-                host=parts.hostname or "",
-                port=parts.port or 0,
-                base_path=parts.path,
-                ca_file=settings.ca_file,
-                fingerprint=settings.fingerprint,
-            )
-        )
+        self.transport = RequestsTransport(client_options(settings).transport_options())
         self.apis: dict[str, Entry] = {}
         self.session: Entry = {}  # the reply to the sign-in
         self.shares: list[Entry] | None = None

@@ -1,8 +1,5 @@
 """The life of one mount's process: sign in, mount, serve, unmount, sign out.
 
-`python -m synofs.app.service FD` is the daemon: it reads its order (settings and secrets) from stdin, reports on
-the pipe FD that it is ready or why it is not, and then belongs to nobody but the kernel and the control socket.
-
 A process that is asked to end (SIGTERM, SIGINT, unmount) unmounts, signs out and exits with 0. One that crashes
 leaves the mountpoint in place, where every access fails with "Transport endpoint is not connected": an empty folder
 would tell a backup that all files were deleted. `synofs mount` and `synofs umount` clear what a dead process left.
@@ -10,15 +7,10 @@ would tell a backup that all files were deleted. `synofs mount` and `synofs umou
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
-import json
 import logging
-import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -26,7 +18,7 @@ import trio
 from synofs.app.assembly import Parts, serve_mount
 from synofs.app.control import Arguments, Command, ControlServer
 from synofs.app.errors import Failure, Problem, failure_of
-from synofs.app.logs import log_path, log_to_file
+from synofs.app.logs import log_path
 from synofs.app.mounts import unmount
 from synofs.app.order import Order
 from synofs.app.sdnotify import Notifier
@@ -34,6 +26,7 @@ from synofs.app.status import one_line, snapshot
 
 log = logging.getLogger(__name__)
 
+DEFAULT_FLUSH_SECONDS = 600.0
 STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 
 
@@ -119,9 +112,14 @@ class _Service:
         await self._parts.filesystem.refresh((f"/{share}{inside}" if share else inside).rstrip("/") or "/")
         return {}
 
-    async def _flush(self, _arguments: Arguments) -> dict[str, Any]:
+    async def _flush(self, arguments: Arguments) -> dict[str, Any]:
         """Succeed only if all that was written is on the NAS."""
-        status = self._snapshot()  # of a mount that is read-only: there is nothing to wait for
+        assert self._parts is not None
+        writes = self._parts.filesystem.writes
+        if writes is not None:
+            with trio.move_on_after(float(str(arguments.get("timeout_seconds", DEFAULT_FLUSH_SECONDS)))):
+                await writes.drain()
+        status = self._snapshot()
         if status["pending_uploads"]:
             raise Failure(Problem.UPLOADS_PENDING, pending=status["pending_uploads"])
         if status["failed_uploads"]:
@@ -130,60 +128,11 @@ class _Service:
 
     async def _umount(self, arguments: Arguments) -> dict[str, Any]:
         """Flush, then have the kernel unmount; it refuses while the mount is in use."""
-        await self._flush(arguments)
+        try:
+            await self._flush(arguments)
+        except Failure as failure:
+            if failure.problem is not Problem.UPLOADS_FAILED:  # those are safe in the recovery folder
+                raise
         with trio.CancelScope(shield=True):  # the unmount ends this process; its caller still gets an answer
             await trio.to_thread.run_sync(lambda: unmount(self._settings.mountpoint))
         return {}
-
-
-# ----- the daemon -----------------------------------------------------------------------------------------------
-
-
-class _Report:
-    """The pipe to whoever started the daemon: one line, then closed."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-
-    def ready(self) -> None:
-        self._send({"ready": True})
-
-    def failed(self, failure: Failure) -> None:
-        self._send(failure.to_json())
-
-    def _send(self, message: dict[str, object]) -> None:
-        if self._descriptor is None:
-            return
-        with contextlib.suppress(OSError):  # nobody waits any more
-            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
-        os.close(self._descriptor)
-        self._descriptor = None
-
-
-@contextlib.contextmanager
-def _stacks_on_request() -> Iterator[None]:
-    """`kill -USR1 PID` writes the stacks of all threads to where stderr goes: the log file."""
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1)
-    try:
-        yield
-    finally:
-        faulthandler.unregister(signal.SIGUSR1)
-
-
-def main() -> int:
-    report = _Report(int(sys.argv[1]))
-    order = Order.from_json(json.load(sys.stdin))
-    log_to_file(log_path(order.settings.mountpoint), order.settings.log_level)
-    try:
-        with _stacks_on_request():
-            run(order, report.ready)
-    except Failure as failure:
-        log.error("%s", failure.line)
-        report.failed(failure)
-        return failure.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
