@@ -141,8 +141,11 @@ class Putter:
         await self._store.upload(path, job.source, job.size, job.mtime_ns, overwrite=overwrite)
 
     async def _verified(self, job: _Job, path: str) -> Fingerprint:
-        entry = await self._confirm(path)
-        return self._check(job, path, entry)
+        fingerprint = self._check(job, path, await self._confirm(path))
+        if self._options.verify_md5 and await self._store.md5(path) != await job.md5(job.size):
+            await job.staged.rebase(fingerprint)  # what is there is ours, and the next attempt is to replace it
+            raise ShortBody("the NAS's MD5 of the upload differs from what was sent", path=path)
+        return fingerprint
 
     def _check(self, job: _Job, path: str, entry: RemoteEntry | None) -> Fingerprint:
         if entry is None:

@@ -194,11 +194,11 @@ class Reader:
         content = self._contents.get(key)
         return self._cache.find(key, 0) is not None or (content is not None and content.fetch_at(0) is not None)
 
-    async def prefetch(self, inode: int, version: Fingerprint, path_of: PathOf) -> None:
+    async def prefetch(self, inode: int, version: Fingerprint, path_of: PathOf, *, seen: bool) -> None:
         """Bring a small file into memory; who opens it meanwhile joins. A failure is left to who reads it then."""
-        reader = self.open(inode, version, path_of)
+        reader = self.open(inode, version, path_of, seen=seen)
         try:
-            with contextlib.suppress(RemoteError):
+            with contextlib.suppress(Exception):
                 await reader.read(0, version.size)
         finally:
             reader.close()

@@ -6,6 +6,7 @@ the NAS without a limit of their own: the border bounds each call, and what was 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
 from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
-from synofs.remote import Changed, NotFound, RemoteEntry, RemoteStore, Rights, Space
+from synofs.remote import Changed, Fingerprint, NotFound, RemoteEntry, RemoteStore, Rights, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,15 @@ class Filesystem:
             task_status.started()
             await trio.sleep_forever()
 
+    async def finish(self, within_seconds: float) -> int:
+        """Send what is unsent, and clean up on the NAS. Returns how many files are left for the next mount."""
+        if self.writes is None:
+            return 0
+        with trio.move_on_after(within_seconds):
+            await self.writes.drain()
+            await self.writes.leftovers.clean()
+        return self.writes.counters()["pending_uploads"]
+
     # ----- looking ----------------------------------------------------------------------------------------------
 
     async def lookup(self, parent: Inode, name: bytes) -> Inode | None:
@@ -144,10 +154,16 @@ class Filesystem:
         await self._attributes.renew_if_old(inode)
 
     def valid_seconds(self, inode: Inode) -> float:
-        """How long the kernel may believe name and attributes without asking again."""
+        """How long the kernel may believe the attributes without asking again."""
         if inode.parent is None:
             return self.options.attr_ttl_seconds
         return self._attributes.remaining_seconds(inode)
+
+    def name_valid_seconds(self, inode: Inode) -> float:
+        """How long the kernel may believe that the name is there, and stands for this inode."""
+        if inode.parent is None:
+            return self.options.dir_ttl_seconds
+        return max(0.0, inode.checked_at + self.options.dir_ttl_seconds - trio.current_time())
 
     def missing_valid_seconds(self, parent: Inode) -> float:
         """How long the kernel may believe that a name is missing."""
@@ -181,7 +197,7 @@ class Filesystem:
 
     def statfs(self) -> Space:
         """The last known capacity; asks the NAS in the background when it is old."""
-        if self._space.is_old() and self._nursery is not None:
+        if self._nursery is not None and self._space.take_turn():
             self._nursery.start_soon(self._space.renew)
         return self._space.last_known()
 
@@ -243,7 +259,7 @@ class Filesystem:
         version = inode.fingerprint
         keep_pages = inode.staged is not None or inode.kernel_cached == version
         inode.kernel_cached = version
-        return self._add_handle(inode, flags), keep_pages
+        return self._add_handle(inode, flags, served=keep_pages), keep_pages
 
     def _check_rights(self, inode: Inode, flags: int) -> None:
         access = flags & os.O_ACCMODE
@@ -255,9 +271,11 @@ class Filesystem:
         if needed & ~inode.rights:
             raise AccessDenied(inode.path())
 
-    def _add_handle(self, inode: Inode, flags: int) -> int:
-        reader = self._reader.open(inode.number, inode.fingerprint, inode.path)
+    def _add_handle(self, inode: Inode, flags: int, *, served: bool = False) -> int:
+        """`served`: the kernel may serve reads of this handle from pages that it has kept, without asking us."""
+        reader = self._reader.open(inode.number, inode.fingerprint, inode.path, seen=served)
         handle = FileHandle(inode, inode.fingerprint, reader, flags)
+        handle.served = served
         inode.opens += 1
         if handle.writable:
             inode.writers += 1
@@ -286,49 +304,59 @@ class Filesystem:
         What was written here is seen by every handle here at once.
         """
         handle = self._files.get(number)
+        if offset == 0 and self._nursery is not None:
+            self._siblings.reading(handle.inode, self._nursery)
+        version = handle.version
+        try:
+            try:
+                return await self._read_now(handle, offset, length)
+            except Changed:
+                await self._follow_change(handle, version)
+                return await self._read_now(handle, offset, length)
+        except NotFound as error:
+            raise StaleInode(handle.inode.path()) from error
+
+    async def _read_now(self, handle: FileHandle, offset: int, length: int) -> bytes | memoryview:
+        """From what was written here, or from the pinned version."""
         inode = handle.inode
         if inode.staged is not None and self.writes is not None:
             return await self.writes.read(inode, inode.staged, offset, length)
         if handle.version != inode.fingerprint and inode.own_version == inode.fingerprint:
             self._pin(handle)
-        if offset == 0 and self._nursery is not None:
-            self._siblings.reading(inode, self._nursery)
-        try:
-            data = await self._read_pinned(handle, offset, length)
-        except Changed:
-            await self._follow_change(handle)
-            data = await self._read_pinned(handle, offset, length)
-        except NotFound as error:
-            raise StaleInode(handle.inode.path()) from error
+        version = handle.version
+        self._need_version(handle, version)
+        data = await handle.reader.read(offset, length)
+        self._need_version(handle, version)
         handle.served = True
         return data
 
-    async def _follow_change(self, handle: FileHandle) -> None:
-        """Pin the version that is on the NAS now. Raises `Changed` if bytes of the old one were handed out."""
+    async def _follow_change(self, handle: FileHandle, version: Fingerprint) -> None:
+        """After a read of `version` failed: pin the version that is on the NAS now. Raises `Changed` if bytes of the
+        old one were, or may have been, handed out."""
         inode = handle.inode
-        try:
-            await self._attributes.renew(inode)
-        except NoEntry as error:
-            raise StaleInode(inode.path()) from error
-        if handle.served or inode.fingerprint == handle.version:
+        if inode.fingerprint == version:
+            try:
+                await self._attributes.renew(inode)
+            except NoEntry as error:
+                raise StaleInode(inode.path()) from error
+        if handle.version != version or inode.staged is not None:
+            return  # another read has followed the change, or the file is being written here
+        if handle.served or inode.fingerprint == version:
             raise Changed("the file was changed on the NAS", path=inode.path())
         self._pin(handle)
 
     def _pin(self, handle: FileHandle) -> None:
         """From here on the handle reads the version that the inode has now."""
         inode = handle.inode
+        version = inode.fingerprint
+        seen = version in (inode.kernel_cached, inode.own_version)
         handle.reader.close()
-        handle.version = inode.kernel_cached = inode.fingerprint
-        handle.reader = self._reader.open(inode.number, handle.version, inode.path)
+        handle.version = inode.kernel_cached = version
+        handle.reader = self._reader.open(inode.number, version, inode.path, seen=seen)
 
-    async def _read_pinned(self, handle: FileHandle, offset: int, length: int) -> bytes | memoryview:
-        self._need_version(handle)
-        data = await handle.reader.read(offset, length)
-        self._need_version(handle)
-        return data
-
-    def _need_version(self, handle: FileHandle) -> None:
-        if handle.inode.fingerprint != handle.version:
+    def _need_version(self, handle: FileHandle, version: Fingerprint) -> None:
+        """The handle and the NAS, as far as it is known, are still at that version."""
+        if not handle.version == version == handle.inode.fingerprint:
             raise Changed("the file was changed on the NAS", path=handle.inode.path())
 
     async def write(self, number: int, offset: int, data: bytes) -> int:
@@ -401,14 +429,18 @@ class Filesystem:
     # ----- control ----------------------------------------------------------------------------------------------
 
     async def refresh(self, nas_path: str) -> None:
-        """Forget what is cached at and below a NAS path; the next use asks the NAS."""
-        prefix = nas_path.rstrip("/")
-        for listing in self._listings.cached():
-            path = listing.directory.path()
-            if path == nas_path or path.startswith(prefix + "/") or prefix == path.rstrip("/"):
-                self._listings.reload(listing.directory)
-        for listing in self._listings.cached():
-            if listing.load is not None:
+        """Ask the NAS anew for all that is cached at and below a NAS path, and for what its folder says of it."""
+        target = nas_path.rstrip("/") or "/"
+        below = "/" if target == "/" else target + "/"
+        parent = target.rpartition("/")[0] or "/"
+        reloads = [
+            self._listings.reload(listing.directory)
+            for listing in self._listings.cached()
+            if not listing.directory.gone
+            and (listing.directory.path() in (target, parent) or listing.directory.path().startswith(below))
+        ]
+        for listing in reloads:
+            with contextlib.suppress(NotFound):  # gone: that is what the refresh found
                 await self._listings.finish(listing)
 
     def counters(self) -> dict[str, int]:

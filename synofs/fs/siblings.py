@@ -130,8 +130,9 @@ class SiblingPrefetch:
         )
 
     async def _fetch(self, run: _Run, directory: Inode, inode: Inode, nursery: trio.Nursery) -> None:
+        version = inode.fingerprint
         try:
-            await self._reader.prefetch(inode.number, inode.fingerprint, inode.path)
+            await self._reader.prefetch(inode.number, version, inode.path, seen=inode.kernel_cached == version)
         finally:
             self._fetching -= 1
         if run.window:

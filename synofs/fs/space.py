@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import trio
 
 from synofs.remote import RemoteError, RemoteStore, Space
+
+log = logging.getLogger(__name__)
 
 TTL_SECONDS = 60.0  # editors poll statfs (s3ql caches 30 s for the same reason)
 
@@ -23,15 +26,21 @@ class SpaceCache:
         """Never waits. Zeros until the NAS has answered once: `df` leaves such a line out."""
         return self._known or Space(0, 0)
 
-    def is_old(self) -> bool:
-        return trio.current_time() > self._asked_at + TTL_SECONDS
+    def take_turn(self) -> bool:
+        """Whether the caller shall renew it now. True to one caller only, and to none while no share is known."""
+        if trio.current_time() <= self._asked_at + TTL_SECONDS or not self._shares():
+            return False
+        self._asked_at = trio.current_time()
+        return True
 
     async def renew(self) -> None:
         """Ask the NAS. Several shares of one volume count once; an error keeps the last answer."""
-        self._asked_at = trio.current_time()
         try:
             volumes = {await self._store.space(share) for share in self._shares()}
         except RemoteError:
+            return
+        except Exception:  # nobody waits for this answer; here it would end the mount
+            log.exception("asking for free space failed in a way nobody foresaw")
             return
         known = [space for space in volumes if space is not None]
         if known:
