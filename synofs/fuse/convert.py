@@ -13,15 +13,18 @@ from synofs.remote import Space
 # Programs size their buffers by this. A megabyte would make stdio and Python read a megabyte for each seek.
 _PREFERRED_IO_BYTES = 4096
 _STATFS_BLOCK_BYTES = 4096
+# Never 0: the kernel would ask again for each use. What just expired is asked for in a moment anyway.
+_LEAST_VALID_SECONDS = 0.1
 
 
-def kernel_entry(fs: Filesystem, inode: Inode, valid_seconds: float) -> pyfuse3.EntryAttributes:
+def kernel_entry(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
     """The reply object of an inode. Kept on the inode and reused until an attribute changes: building it anew for
     each entry of a listing costs nine times as much as the whole reply."""
     entry = inode.kernel_entry
     if not isinstance(entry, pyfuse3.EntryAttributes):
         entry = inode.kernel_entry = _build(fs, inode)
-    entry.entry_timeout = entry.attr_timeout = valid_seconds
+    entry.entry_timeout = max(_LEAST_VALID_SECONDS, fs.name_valid_seconds(inode))
+    entry.attr_timeout = max(_LEAST_VALID_SECONDS, fs.valid_seconds(inode))
     return entry
 
 

@@ -121,8 +121,7 @@ class Operations(pyfuse3.Operations):
         return self._entry(found)
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
-        # Never 0: the kernel would ask again for each use. What just expired is asked for in a moment anyway.
-        return kernel_entry(self.fs, inode, max(0.1, self.fs.valid_seconds(inode)))
+        return kernel_entry(self.fs, inode)
 
     # The base class says coroutine; handlers.pxi calls it as a plain function.
     def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:  # type: ignore[override]
@@ -160,8 +159,7 @@ class Operations(pyfuse3.Operations):
             inode = entries[index]
             if inode.gone or inode.parent is not directory:
                 continue
-            entry = kernel_entry(fs, inode, max(0.1, fs.valid_seconds(inode)))
-            if not reply(token, inode.name, entry, index + 3):
+            if not reply(token, inode.name, kernel_entry(fs, inode), index + 3):
                 return
             self._table.count_lookup(inode)
 
