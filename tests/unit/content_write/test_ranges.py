@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +43,7 @@ def test_its_ranges_are_sorted_and_never_touch(steps: list[tuple[str, int, int]]
     found = list(ranges)
     assert len(found) == len(ranges)
     assert all(start < end for start, end in found)
-    assert all(before[1] < after[0] for before, after in zip(found, found[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(found))
 
 
 @given(_steps, _positions, _positions)
@@ -52,7 +54,7 @@ def test_gaps_are_what_is_missing_in_order_and_as_few_as_possible(
     gaps = ranges.gaps(start, end)
     assert [position for gap in gaps for position in range(*gap)] == [p for p in range(start, end) if p not in model]
     assert all(a < b for a, b in gaps)
-    assert all(before[1] < after[0] for before, after in zip(gaps, gaps[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(gaps))
 
 
 @given(_steps, _positions, _positions)
