@@ -6,8 +6,9 @@ import argparse
 import ipaddress
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from . import faults, quirks
+from . import faults, quirks, seed
 from .options import ACCOUNT_FLAGS, SHARE_FLAGS, AccountOptions, Options, parse_account, parse_share
 from .quirks import Quirks
 from .server import Server
@@ -15,11 +16,16 @@ from .server import Server
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
+    given = parser.parse_args(arguments)
     try:
-        options = _options(parser.parse_args(arguments))
+        options = _options(given)
     except ValueError as error:
         parser.error(str(error))
     try:
+        if given.seed:
+            for share in options.shares:
+                if seed.is_empty(share.directory):
+                    seed.fill(Path(share.directory))
         Server(options).run()
     except OSError as error:
         print(f"simnas: {error}", file=sys.stderr)
@@ -40,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--share", action="append", required=True, metavar="NAME=DIR[:flag...]")
     parser.add_argument("--account", action="append", required=True, metavar="USER:PASSWORD[:flag...]")
+    parser.add_argument("--seed", action="store_true", help="fill shares whose directory is empty with demo content")
     parser.add_argument("--dsm", type=int, choices=(6, 7), default=7, help="major DSM version")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="serve https")
     parser.add_argument("--latency-ms", type=float, default=0, metavar="N", help="added to every API call")

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from typing import NamedTuple
 
-from .shares import SPOOL_PREFIX, Share
+from .shares import SPOOL_PREFIX, Share, remove_stale_spool
 
 _KEPT_DIRECTORIES = 16
 
@@ -65,7 +65,10 @@ class DirectoryReader:
         has_links = False
         with os.scandir(real) as entries:
             for entry in entries:
-                if entry.name.startswith(SPOOL_PREFIX) or (self._hide_not_utf8 and _is_not_utf8(entry.name)):
+                if entry.name.startswith(SPOOL_PREFIX):
+                    remove_stale_spool(entry.path)
+                    continue
+                if self._hide_not_utf8 and _is_not_utf8(entry.name):
                     continue
                 is_link = entry.is_symlink()
                 has_links = has_links or is_link

@@ -21,6 +21,7 @@ from .directory import DirectoryReader
 from .faults import FaultList
 from .options import Options
 from .records import Records
+from .remembered import Remembered
 from .sessions import Session, Sessions
 from .shares import Location, Shares
 from .stats import Stats
@@ -54,6 +55,7 @@ class Nas:
         # Held by whatever looks whether a name is taken and then takes it.
         self.changes = threading.Lock()
         self.tasks = Tasks(options.quirks)
+        self.remembered = Remembered()
         self.uplink = Link(options.bandwidth_mbit)
         self.downlink = Link(options.bandwidth_mbit)
         # The disk. Its own pool, so that slow disk work of many calls cannot use up asyncio's default one.

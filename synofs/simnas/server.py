@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import uvicorn
@@ -29,6 +30,7 @@ class Server(uvicorn.Server):
     def __init__(self, options: Options) -> None:
         self._options = options
         self._nas = Nas(options)
+        self._stop = asyncio.Event()
         control = Control(self._nas, self._connections)
         self._accept = control.accept
         application = Starlette(
@@ -45,7 +47,6 @@ class Server(uvicorn.Server):
                 server_header=False,
                 headers=[("server", "nginx")],
                 timeout_keep_alive=options.idle_seconds,  # type: ignore[arg-type] # any number will do
-                timeout_graceful_shutdown=2,
                 ssl_certfile=options.tls[0] if options.tls else None,
                 ssl_keyfile=options.tls[1] if options.tls else None,
             )
@@ -60,29 +61,50 @@ class Server(uvicorn.Server):
         host = f"[{host}]" if ":" in host else host
         print(f"simnas listening on {scheme}://{host}:{listener.getsockname()[1]}", flush=True)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._nas.faults.clear()
-        cutting = asyncio.create_task(self._cut_connections())
-        await super().shutdown(sockets)
-        cutting.cancel()
-        self._nas.close()
+    async def main_loop(self) -> None:
+        """Until a signal comes. The tick keeps the Date header right."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 1)
 
-    async def _cut_connections(self) -> None:
-        """What is not answered shortly after the end was asked for is not waited for."""
-        await asyncio.sleep(0.5)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers what is being answered, for a moment, and cuts the rest."""
+        for server in self.servers:
+            server.close()
+        self._nas.faults.clear()
+        for connection in list(self._connections()):
+            connection.shutdown()
+        await self._wait_for_answers(0.5)
         for connection in list(self._connections()):
             connection.drop()
+        await self._wait_for_answers(1)
+        # What still sleeps (latency, a delay) has nobody to answer; uvicorn would report its end as an error.
+        logging.getLogger("uvicorn.error").disabled = True
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self._wait_for_answers(1)
+        self._nas.close()
+
+    async def _wait_for_answers(self, seconds: float) -> None:
+        if self.server_state.tasks:
+            await asyncio.wait(set(self.server_state.tasks), timeout=seconds)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As in uvicorn, but the signal is not raised again at the end: being told to stop is no failure."""
+        """Being told to stop is no failure: unlike uvicorn's, this does not raise the signal again at the end."""
+        loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, self.handle_exit) for number in signals}
+        for number in signals:
+            loop.add_signal_handler(number, self._told_to_stop)
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def _told_to_stop(self) -> None:
+        self.should_exit = True
+        self._stop.set()
 
     def _connections(self) -> Set[Connection]:
         return cast(Set[Connection], self.server_state.connections)

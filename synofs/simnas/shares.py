@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,8 +28,8 @@ from .wire import ApiError
 
 RECYCLE_BIN = "#recycle"
 
-# Uploads in progress. Never shown, as DSM's own spool folders are not.
-SPOOL_PREFIX = ".simnas-upload-"
+# Files in the making, beside the place they will get. Never shown, as DSM's own spool folders are not.
+SPOOL_PREFIX = ".simnas-spool-"
 
 _CODE_OF_ERRNO = {
     errno.ENOENT: 408,
@@ -46,6 +46,19 @@ _CODE_OF_ERRNO = {
     errno.EBUSY: 421,
     errno.ELOOP: 408,
 }
+
+
+def spool_name(folder: str, unique: str) -> str:
+    """The path of a file in the making. It names this process, so that the next one can clean up behind it."""
+    return f"{folder}/{SPOOL_PREFIX}{os.getpid()}-{unique}"
+
+
+def remove_stale_spool(path: str) -> None:
+    """Removes a file in the making whose process is gone."""
+    owner = os.path.basename(path).removeprefix(SPOOL_PREFIX).partition("-")[0]
+    if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+        with suppress(OSError):
+            os.unlink(path)
 
 
 class Rights(NamedTuple):

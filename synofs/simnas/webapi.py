@@ -41,6 +41,9 @@ class WebApi:
         if path.partition("/")[0] not in _CGI_PATHS:
             await html_error(404)(scope, receive, send)
             return
+        if request.method not in ("GET", "POST"):
+            await html_error(405)(scope, receive, send)  # nothing is on record of HEAD and the rest
+            return
         call = await self._decode(request)
         with self._nas.stats.call(f"{call.api}.{call.method}"):
             if self._nas.options.latency_seconds:

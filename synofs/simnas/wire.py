@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from .quirks import Quirks
+
+Item = TypeVar("Item")
 
 
 class ApiError(Exception):
@@ -143,6 +145,17 @@ class Params:
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean in any case (clients send Python's `False`); the default if it does not parse."""
         return {"true": True, "false": False}.get(self.text(name).strip().lower(), default)
+
+    @property
+    def descending(self) -> bool:
+        return self.choice("sort_direction", ("asc", "desc"), "asc") == "desc"
+
+    def page(self, items: list[Item], cap: int = 0) -> tuple[int, list[Item]]:
+        """The items from `offset` on, at most `limit` of them (0 or less: all) and at most `cap` (0: no cap)."""
+        offset, limit = max(0, self.integer("offset")), self.integer("limit")
+        if cap and (limit <= 0 or limit > cap):
+            limit = cap
+        return offset, items[offset : offset + limit] if limit > 0 else items[offset:]
 
     def additional(self) -> frozenset[str]:
         """The extra fields asked for. From version 2 on only a JSON array counts, a comma list is ignored."""

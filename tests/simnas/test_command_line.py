@@ -35,9 +35,10 @@ def test_sigterm_is_a_clean_exit(start: Any) -> None:
         assert nas.process.wait(10) == 0
 
 
-def test_sigterm_is_a_clean_exit_while_a_call_hangs(start: Any) -> None:
+@pytest.mark.parametrize("fault", ["hang", "delay"])
+def test_sigterm_is_a_clean_exit_while_a_call_is_not_answered(start: Any, fault: str) -> None:
     nas = start()
-    nas.fault("hang", api="List")
+    nas.fault(fault, seconds=600, api="List")
     with closing(nas.connect()) as connection:
         connection.request("GET", nas.target("List", 2, "list_share"))
         nas.process.send_signal(signal.SIGTERM)
@@ -119,3 +120,12 @@ def test_tls(start: Any, tmp_path: Path, certificate: tuple[str, str]) -> None:
     assert nas.url.startswith("https://")
     (tmp_path / "media" / "f").write_bytes(b"x" * 3_000_000)
     assert len(nas.get("Download", 2, "download", path="/media/f").body) == 3_000_000
+
+
+def test_seed_fills_empty_shares_only(start: Any, share: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "f").write_text("mine")
+    nas = start("--share", f"own={tmp_path}/own", "--seed")
+    assert nas.names("/media") == ["documents", "large", "many", "music", "photos", "README.txt"]
+    assert len(nas.names("/media/many")) == 2000
+    assert nas.names("/own") == ["f"]

@@ -349,6 +349,41 @@ def test_413_and_504_of_a_proxy(start: Any, share: Path) -> None:
     assert left_over(share) == ["f"]
 
 
+def test_two_uploads_of_one_new_name_do_not_overwrite_each_other(nas: Any, share: Path, multipart: Any) -> None:
+    begun = Begun(nas, multipart([("path", "/media")], "f", b"n" * 8_000_000), 4_000_000)
+    wait_for(lambda: len(os.listdir(share)) == 1)
+    assert nas.upload("/media", "f", b"faster").data["file"] == "f"
+    assert b'"code":414' in begun.finish()
+    assert (share / "f").read_bytes() == b"faster"
+    assert left_over(share) == ["f"]
+
+
+def test_a_folder_that_is_renamed_meanwhile_is_missing_at_the_end(nas: Any, share: Path, multipart: Any) -> None:
+    (share / "d").mkdir()
+    begun = Begun(nas, multipart([("path", "/media/d")], "f", b"n" * 8_000_000), 4_000_000)
+    wait_for(lambda: len(os.listdir(share / "d")) == 1)
+    nas.get("Rename", 2, "rename", path="/media/d", name="e")
+    assert b'"code":408' in begun.finish()
+
+
+def test_an_end_in_the_middle_of_an_upload_leaves_nothing(nas: Any, share: Path, multipart: Any) -> None:
+    (share / "f").write_text("old")
+    begun = Begun(nas, big(multipart), 4_000_000)
+    wait_for(lambda: len(os.listdir(share)) == 2)
+    nas.process.terminate()
+    assert nas.process.wait(10) == 0
+    begun.break_off()
+    assert left_over(share) == ["f"]
+    assert (share / "f").read_text() == "old"
+
+
+def test_what_a_killed_server_left_is_cleaned_up_by_the_next(start: Any, share: Path) -> None:
+    (share / ".simnas-spool-99999999-abc").write_text("x")
+    nas = start()
+    assert nas.names("/media") == []
+    assert left_over(share) == []
+
+
 # -- space --
 
 

@@ -5,10 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..nas import Method
-from . import background, changes, copymove, download, info_auth, listing, measures, services, upload
+from . import (
+    archives,
+    background,
+    changes,
+    copymove,
+    download,
+    favorites,
+    info_auth,
+    listing,
+    measures,
+    search,
+    services,
+    sharing,
+    thumbs,
+    upload,
+)
+
+_MODULES = (
+    archives,
+    background,
+    changes,
+    copymove,
+    download,
+    favorites,
+    info_auth,
+    listing,
+    measures,
+    search,
+    services,
+    sharing,
+    thumbs,
+    upload,
+)
 
 METHODS: Mapping[str, Mapping[str, Method]] = {
-    api: methods
-    for module in (background, changes, copymove, download, info_auth, listing, measures, services, upload)
-    for api, methods in module.METHODS.items()
+    api: methods for module in _MODULES for api, methods in module.METHODS.items()
 }

@@ -32,13 +32,12 @@ async def list_tasks(call: Call) -> Answer:
     """BackgroundTask.list: the tasks of the account."""
     wanted = call.params.texts("api_filter")
     tasks = [t for t in call.nas.tasks.of(call.session.account.name) if not wanted or t.api in wanted]
-    descending = call.params.choice("sort_direction", ("asc", "desc"), "asc") == "desc"
+    descending = call.params.descending
     if call.params.choice("sort_by", ("crtime", "finished"), "crtime") == "finished":
         tasks.sort(key=lambda task: task.finished, reverse=descending)
     else:
         tasks.sort(key=lambda task: (task.crtime, task.number), reverse=descending)
-    offset, limit = max(0, call.params.integer("offset")), call.params.integer("limit")
-    page = tasks[offset : offset + limit] if limit > 0 else tasks[offset:]
+    offset, page = call.params.page(tasks)
     return {"offset": offset, "tasks": [_record(task) for task in page], "total": len(tasks)}
 
 

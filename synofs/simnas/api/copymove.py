@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 
 from ..nas import Answer, Call, Method, blocking
-from ..shares import SPOOL_PREFIX, Location, disk_refusals
+from ..shares import SPOOL_PREFIX, Location, disk_refusals, spool_name
 from ..tasks import Task
 from ..wire import ApiError
 from .background import start_task, status, stop
@@ -154,7 +154,7 @@ class Transfer:
         if location.share.fat and size > _FAT_MAX_BYTES:
             raise ApiError(1007)
         self.call.nas.volume.check_room(size)
-        spool = f"{os.path.dirname(target)}/{SPOOL_PREFIX}{self.task.id}"
+        spool = spool_name(os.path.dirname(target), self.task.id)
         try:
             with open(source, "rb") as reading, open(spool, "wb") as writing:
                 position = 0

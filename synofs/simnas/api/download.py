@@ -21,9 +21,10 @@ from starlette.types import Receive, Scope, Send
 
 from ..nas import Answer, Call, Method
 from ..pages import html_error
-from ..shares import Location, disk_refusals, visible_stat
+from ..shares import Location, disk_refusals
 from ..wire import ApiError
 from ..zipstream import archive_name, zip_tree
+from .listing import readable
 
 _CHUNK = 2**20
 
@@ -49,21 +50,11 @@ async def download(call: Call) -> Answer:
 
 
 def _answer(call: Call, paths: list[str], as_attachment: bool) -> Response:
-    locations = [_readable(call, path) for path in paths]
+    locations = [readable(call, path) for path in paths]
     if len(locations) == 1 and os.path.isfile(locations[0].real):
         with disk_refusals():
             return FileResponse(call, locations[0], as_attachment)
     return ZipResponse(call, locations)
-
-
-def _readable(call: Call, path: str) -> Location:
-    location = call.locate(path)
-    found = visible_stat(location)
-    if found is None:
-        raise ApiError(408)
-    if not location.share.rights(call.session, found.st_mode, 0).read:
-        raise ApiError(407)
-    return location
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:

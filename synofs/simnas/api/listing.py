@@ -50,10 +50,10 @@ def list_share(call: Call) -> Answer:
         records.append((share, nas.records.share(share, call.session, status, additional)))
     sort_by = params.choice("sort_by", SORT_KEYS, "name")
     records.sort(
-        key=lambda pair: _sort_key(call, sort_by, Name(pair[0].name, True), os.stat(pair[0].root)),
-        reverse=_descending(params),
+        key=lambda pair: sort_key(call, sort_by, Name(pair[0].name, True), os.stat(pair[0].root)),
+        reverse=params.descending,
     )
-    offset, chosen = _page(call, [record for _, record in records])
+    offset, chosen = params.page([record for _, record in records], nas.options.page_cap)
     return {"offset": offset, "shares": chosen, "total": len(records)}
 
 
@@ -81,9 +81,9 @@ def _list(call: Call, folder: Location) -> dict[str, Any]:
     sort_by = params.choice("sort_by", SORT_KEYS, "name")
     if sort_by != "name":
         names = _sorted_by(call, sort_by, folder, names)
-    elif _descending(params):
+    elif params.descending:
         names = names[::-1]
-    offset, page = _page(call, names)
+    offset, page = params.page(names, call.nas.options.page_cap)
     additional = params.additional()
     files = []
     for entry in page:
@@ -164,14 +164,14 @@ def _sorted_by(call: Call, sort_by: str, folder: Location, names: list[Name]) ->
     keyed = []
     for entry in names:
         try:
-            keyed.append((_sort_key(call, sort_by, entry, os.stat(f"{folder.real}/{entry.name}")), entry))
+            keyed.append((sort_key(call, sort_by, entry, os.stat(f"{folder.real}/{entry.name}")), entry))
         except OSError:
             continue
-    keyed.sort(key=lambda pair: pair[0], reverse=_descending(call.params))
+    keyed.sort(key=lambda pair: pair[0], reverse=call.params.descending)
     return [entry for _, entry in keyed]
 
 
-def _sort_key(call: Call, sort_by: str, entry: Name, found: os.stat_result) -> Any:
+def sort_key(call: Call, sort_by: str, entry: Name, found: os.stat_result) -> Any:
     records = call.nas.records
     keys: dict[str, Callable[[], Any]] = {
         "name": entry.name.casefold,
@@ -186,20 +186,6 @@ def _sort_key(call: Call, sort_by: str, entry: Name, found: os.stat_result) -> A
         "type": lambda: os.path.splitext(entry.name)[1].lower(),
     }
     return keys[sort_by](), entry.name.casefold(), entry.name
-
-
-def _descending(params: Params) -> bool:
-    return params.choice("sort_direction", ("asc", "desc"), "asc") == "desc"
-
-
-def _page(call: Call, items: list[Any]) -> tuple[int, list[Any]]:
-    """The items from `offset` on, at most `limit` (0 or less: all) and at most the NAS's own cap."""
-    offset = max(0, call.params.integer("offset"))
-    limit = call.params.integer("limit")
-    cap = call.nas.options.page_cap
-    if cap and (limit <= 0 or limit > cap):
-        limit = cap
-    return offset, items[offset : offset + limit] if limit > 0 else items[offset:]
 
 
 def _mode(real: str) -> int:
@@ -227,6 +213,17 @@ def check_write(call: Call) -> Answer:
     if exists and params.flag("create_only", True) and "overwrite" not in params:
         raise ApiError(414)
     return None
+
+
+def readable(call: Call, path: str) -> Location:
+    """The place of something that exists (else 408) and that the session may read (else 407)."""
+    location = call.locate(path)
+    found = visible_stat(location)
+    if found is None:
+        raise ApiError(408)
+    if not location.share.rights(call.session, found.st_mode, 0).read:
+        raise ApiError(407)
+    return location
 
 
 def check_folder_writable(call: Call, folder: Location) -> None:

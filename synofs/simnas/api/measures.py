@@ -6,27 +6,18 @@ import hashlib
 import os
 
 from ..nas import Answer, Call, Method, blocking
-from ..shares import Location, disk_refusals, visible_stat
+from ..shares import disk_refusals
 from ..tasks import Task
 from ..wire import ApiError
 from .background import start_task, status, stop
+from .listing import readable
 
 _PIECE_BYTES = 2**20
 
 
-def _readable(call: Call, path: str) -> Location:
-    location = call.locate(path)
-    found = visible_stat(location)
-    if found is None:
-        raise ApiError(408)
-    if not location.share.rights(call.session, found.st_mode, 0).read:
-        raise ApiError(407)
-    return location
-
-
 def start_md5(call: Call) -> Answer:
     """The MD5 of one file."""
-    location = _readable(call, call.params.path("file_path"))
+    location = readable(call, call.params.path("file_path"))
     if not os.path.isfile(location.real):
         raise ApiError(408)
 
@@ -43,7 +34,7 @@ def start_md5(call: Call) -> Answer:
 
 def start_dirsize(call: Call) -> Answer:
     """Number and size of everything below some paths; the paths themselves are not counted as folders."""
-    locations = [_readable(call, path) for path in call.params.paths("path")]
+    locations = [readable(call, path) for path in call.params.paths("path")]
     if not locations:
         raise ApiError(400)
 

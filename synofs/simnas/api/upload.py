@@ -17,7 +17,7 @@ import stat
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -27,7 +27,7 @@ from ..faults import ActiveFault
 from ..multipart import FormReader, MalformedForm, PartBegin, PartData, PartEnd
 from ..nas import BODY_COMPLETE, Answer, Call, Method
 from ..pages import html_error
-from ..shares import SPOOL_PREFIX, Location, Share, disk_refusals, visible_stat
+from ..shares import Location, Share, disk_refusals, spool_name, visible_stat
 from ..wire import ApiError
 from .listing import check_folder_writable
 from .names import check_new_name
@@ -173,18 +173,22 @@ def _open_target(call: Call, texts: dict[str, str], filename: str, slice_: Slice
         spool = slices.get(slice_.tmp_file)
         if spool is None or not os.path.exists(spool):
             raise ApiError(401)
-        return Target(call, location, spool, open(spool, "ab"), slice_, slice_.tmp_file)
-    if not _may_write(call, location, texts.get("overwrite")):
+        replaces = _may_write(call, location, texts.get("overwrite")) == "replace"
+        return Target(call, location, spool, open(spool, "ab"), replaces, slice_, slice_.tmp_file)
+    may = _may_write(call, location, texts.get("overwrite"))
+    if may == "skip":
         return None
+    replaces = may == "replace"
     with disk_refusals():
         if slice_ is not None:
             tmp_file = f"slice.{next(call.nas.slice_numbers)}.0.{os.getpid()}"
-            spool = slices[tmp_file] = f"{location.parent_real}/{SPOOL_PREFIX}{tmp_file}"
-            return Target(call, location, spool, open(spool, "wb"), slice_, tmp_file)
+            spool = slices[tmp_file] = spool_name(location.parent_real, tmp_file)
+            return Target(call, location, spool, open(spool, "wb"), replaces, slice_, tmp_file)
         if call.nas.quirks.upload_replaces == "in-place":
-            return Target(call, location, location.real, open(location.real, "wb"))
-        spool = f"{location.parent_real}/{SPOOL_PREFIX}{secrets.token_hex(8)}"
-        return Target(call, location, spool, open(spool, "wb"))
+            file = open(location.real, "wb" if replaces else "xb")  # noqa: SIM115 - Target closes it
+            return Target(call, location, location.real, file, replaces)
+        spool = spool_name(location.parent_real, secrets.token_hex(8))
+        return Target(call, location, spool, open(spool, "wb"), replaces)
 
 
 def _create_parents(call: Call, folder: Location) -> None:
@@ -198,20 +202,20 @@ def _create_parents(call: Call, folder: Location) -> None:
         os.makedirs(folder.real, exist_ok=True)
 
 
-def _may_write(call: Call, location: Location, overwrite: str | None) -> bool:
-    """Whether to write: False to skip an existing file. Only the words of the call's version count."""
+def _may_write(call: Call, location: Location, overwrite: str | None) -> Literal["create", "replace", "skip"]:
+    """What to do about an existing file. Only the words of the call's version count."""
+    words = ("true", "false") if call.version == 2 else ("overwrite", "skip")
     found = visible_stat(location)
     if found is None:
-        return True
+        return "replace" if overwrite == words[0] else "create"
     if stat.S_ISDIR(found.st_mode):
         raise ApiError(414)
-    words = ("true", "false") if call.version == 2 else ("overwrite", "skip")
     if overwrite == words[0]:
         if not location.share.rights(call.session, found.st_mode, 0).write:
             raise ApiError(407)
-        return True
+        return "replace"
     if overwrite == words[1]:
-        return False
+        return "skip"
     raise ApiError(int(call.nas.quirks.overwrite_absent))
 
 
@@ -224,6 +228,7 @@ class Target:
         location: Location,
         real: str,
         file: BinaryIO,
+        replaces: bool,
         slice_: SliceHeaders | None = None,
         tmp_file: str = "",
     ) -> None:
@@ -233,6 +238,7 @@ class Target:
         self._location = location
         self._real = real
         self._file = file
+        self._replaces = replaces
         self._slice = slice_
         self._tmp_file = tmp_file
         self._room = call.nas.volume.room()
@@ -281,13 +287,22 @@ class Target:
         if self._slice is not None and not self._slice.last:
             return {"blSkip": False, "progress": 1, "tmpfile": self._tmp_file}
         self._call.nas.slices.pop(self._tmp_file, None)
-        await self._call.nas.on_disk(self._put_in_place, texts)
+        try:
+            await self._call.nas.on_disk(self._put_in_place, texts)
+        except ApiError:
+            await self._call.nas.on_disk(_remove, self._real)
+            raise
         return _reply(self._location.name, skipped=False)
 
     def _put_in_place(self, texts: dict[str, str]) -> None:
         with disk_refusals():
             _set_times(self._real, texts)
-            if self._real != self._location.real:
+            if self._real == self._location.real:
+                return
+            with self._call.nas.changes:
+                if not self._replaces and os.path.lexists(self._location.real):
+                    # Someone else was faster.
+                    raise ApiError(int(self._call.nas.quirks.overwrite_absent))
                 os.replace(self._real, self._location.real)
 
     async def discard(self) -> None:
