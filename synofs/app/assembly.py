@@ -5,6 +5,7 @@ Read `serve_mount` from top to bottom and you know the order: settings -> client
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,7 +20,8 @@ from synofs.app.errors import Failure, Problem
 from synofs.app.identity import mount_id
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
-from synofs.content.errors import CacheDirInUse, CacheDirUnsafe
+from synofs.content.diskcache import DiskCache, DiskCacheOptions
+from synofs.content.errors import CacheDirInUse, CacheDirUnsafe, ContentError
 from synofs.content.reader import Reader, ReaderOptions
 from synofs.content.staging import StagingArea
 from synofs.filestation.auth import Credentials
@@ -28,6 +30,8 @@ from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.mountpoint import Mount, MountOptions
+
+log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 60.0  # systemd waits 90 s for a unit to stop; what is not sent by then stays in the journal
 SIGN_IN_SECONDS = 9.0  # so that a host that never answers is reported in under 10
@@ -54,8 +58,9 @@ async def serve_mount(
         stack.push_async_callback(_shielded, client.aclose)
         await sign_in(client, settings)
         staging = await _open_staging(settings, stack)
+        disk = await _open_disk_cache(settings, staging, stack)
         async with trio.open_nursery() as nursery:
-            reader = Reader(client, ReaderOptions())
+            reader = Reader(client, ReaderOptions(), disk)
             await nursery.start(reader.run)
 
             notifier = KernelNotifier()
@@ -125,6 +130,26 @@ async def _open_staging(settings: Settings, stack: AsyncExitStack) -> StagingAre
     staging = StagingArea(cache_dir, budget)
     stack.push_async_callback(_shielded, staging.close)
     return staging
+
+
+async def _open_disk_cache(settings: Settings, staging: StagingArea | None, stack: AsyncExitStack) -> DiskCache | None:
+    """The cache of clean bytes. Without it (its folder is taken, or cannot be used) the mount works all the same."""
+    if staging is not None and settings.cache_dir is not None:
+        root = staging.folder
+    else:
+        base = Path(settings.cache_dir) if settings.cache_dir else platformdirs.user_cache_path("synofs")
+        name = identity(settings.url, settings.user or "", settings.share)
+        try:
+            cache_dir = await trio.to_thread.run_sync(open_cache_dir, base, name)
+        except (ContentError, OSError) as exc:
+            log.info("no disk cache: %s", exc)
+            return None
+        stack.callback(cache_dir.close)
+        root = cache_dir.root
+    options = DiskCacheOptions() if settings.cache_bytes is None else DiskCacheOptions(max_bytes=settings.cache_bytes)
+    disk = DiskCache(root / "blocks", options)
+    stack.push_async_callback(_shielded, disk.close)
+    return disk
 
 
 def _write_options(settings: Settings) -> WriteOptions:

@@ -104,10 +104,10 @@ def umount(
     ] = False,
 ) -> None:
     """Wait until everything is on the NAS, then unmount."""
+    seconds = read_seconds("timeout", timeout, "umount")
     entry = find_mount(mountpoint)
     if entry is None:
         raise Failure(Problem.NOT_MOUNTED, mountpoint=mountpoint)
-    seconds = read_seconds("timeout", timeout, "umount")
     try:
         with ControlClient.connect(entry) as daemon:
             if force:

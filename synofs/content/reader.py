@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -28,6 +29,8 @@ from typing import NamedTuple
 import trio
 
 from synofs.content.blocks import BlockCache, ContentKey
+from synofs.content.diskcache import CachedFile, DiskCache, Stretch
+from synofs.content.ranges import RangeSet
 from synofs.content.readahead import MIB, ReadAhead, ReadAheadOptions
 from synofs.remote import Changed, Fingerprint, NotFound, RemoteError, RemoteStore, ShortBody
 
@@ -90,10 +93,56 @@ class _Proof:
         self.error: Exception | None = None
 
 
+class OnDisk:
+    """What the disk cache has of one version of a file."""
+
+    __slots__ = ("_ranges", "file")
+
+    def __init__(self, file: CachedFile | None) -> None:
+        self.file = file
+        self._ranges = RangeSet()
+        self._index()
+
+    def _index(self) -> None:
+        self._ranges = RangeSet()
+        for stretch in self.file.stretches if self.file is not None else ():
+            self._ranges.add(stretch.start, stretch.start + stretch.length)
+
+    def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        return self._ranges.gaps(start, end)
+
+    def at(self, position: int) -> Stretch | None:
+        if self.file is None:
+            return None
+        index = bisect_right(self.file.stretches, position, key=lambda stretch: stretch.start) - 1
+        if index < 0:
+            return None
+        stretch = self.file.stretches[index]
+        return stretch if position < stretch.start + stretch.length else None
+
+    def lose(self, stretch: Stretch) -> None:
+        """It was damaged."""
+        if self.file is not None:
+            self.file.stretches = [other for other in self.file.stretches if other != stretch]
+            self._index()
+
+
 class FileContent:
     """One version of one file, as far as it is here or on its way."""
 
-    __slots__ = ("asked_at", "error", "fetches", "held", "key", "path_of", "proof", "proved", "readers", "seen")
+    __slots__ = (
+        "asked_at",
+        "error",
+        "fetches",
+        "held",
+        "key",
+        "on_disk",
+        "path_of",
+        "proof",
+        "proved",
+        "readers",
+        "seen",
+    )
 
     def __init__(self, key: ContentKey, path_of: PathOf, seen: bool) -> None:
         self.key = key
@@ -106,6 +155,7 @@ class FileContent:
         self.proved = 0  # bytes that came before this moment are of the right version
         self.asked_at = float("-inf")  # the time of the last question
         self.error: RemoteError | None = None  # the version is no more; no read can succeed
+        self.on_disk: OnDisk | None = None  # None: nobody has looked yet
 
     @property
     def size(self) -> int:
@@ -147,6 +197,8 @@ class FileReader:
             return b""
         if content.error is not None:
             raise content.error
+        if content.on_disk is None:
+            await self._reader.look_on_disk(content)
         want = self._pattern.on_read(offset, end, self._reader.window_limit())
         self.position = max(self.position, end)
         self._reader.want(content, want.start, want.end)
@@ -157,8 +209,9 @@ class FileReader:
 
 
 class Reader:
-    def __init__(self, store: RemoteStore, options: ReaderOptions) -> None:
+    def __init__(self, store: RemoteStore, options: ReaderOptions, disk: DiskCache | None = None) -> None:
         self._store = store
+        self._disk = disk
         self.options = options
         self._cache = BlockCache(options.memory_bytes)
         self._contents: dict[ContentKey, FileContent] = {}
@@ -167,12 +220,15 @@ class Reader:
 
     @property
     def cache_bytes(self) -> int:
-        return self._cache.bytes_used
+        """What is cached, in memory and on the local disk."""
+        return self._cache.bytes_used + (self._disk.bytes_used if self._disk is not None else 0)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve downloads until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            if self._disk is not None:
+                await nursery.start(self._disk.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -212,10 +268,21 @@ class Reader:
         if self._contents.get(content.key) is content:
             del self._contents[content.key]
 
-    def forget(self, inode: int, version: Fingerprint) -> None:
+    async def forget(self, inode: int, version: Fingerprint, path: str) -> None:
         """The bytes of this version were written here: with times of whole seconds, it may be called like the one
         before it."""
         self._cache.drop(ContentKey(inode, version))
+        if self._disk is not None:
+            await self._disk.forget(path)
+
+    async def look_on_disk(self, content: FileContent) -> None:
+        """Learn what the disk cache has of this version; once per version, before its first byte is wanted."""
+        found = None
+        if self._disk is not None:
+            found = await self._disk.find(content.path_of(), content.key.version)
+        if content.on_disk is None:
+            content.on_disk = OnDisk(found)
+            content.seen |= found is not None
 
     def window_limit(self) -> int:
         """Each open file's share of the memory for read-ahead, in bytes."""
@@ -226,7 +293,7 @@ class Reader:
 
     def want(self, content: FileContent, start: int, end: int) -> None:
         """Start downloads for the parts of [start, end) that are neither here nor on their way."""
-        for gap_start, gap_end in self._cache.gaps(content.key, start, end):
+        for gap_start, gap_end in self._gaps(content, start, end):
             position = gap_start
             while position < gap_end:
                 coming = content.fetch_at(position) or content.held_at(position)
@@ -244,6 +311,13 @@ class Reader:
                 )
                 self._start(content, position, limit)
                 position = limit
+
+    def _gaps(self, content: FileContent, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are neither in memory nor on the local disk."""
+        gaps = self._cache.gaps(content.key, start, end)
+        if content.on_disk is None or not gaps:
+            return gaps
+        return [gap for memory_gap in gaps for gap in content.on_disk.gaps(*memory_gap)]
 
     def _start_stream(self, content: FileContent, start: int) -> None:
         """Without ranges: download to the end of the file. There is one stream per reader, apart from those that a
@@ -266,7 +340,7 @@ class Reader:
         async def take(offset: int, data: memoryview) -> None:
             came = fetch.sent if small else next(self._moments)
             if fetch.first or came < content.proved:
-                self._cache.add(content.key, offset, data)
+                self._keep(content, offset, data)
             else:
                 content.held.append(_Held(offset, data, came))
             fetch.position = offset + len(data)
@@ -340,10 +414,15 @@ class Reader:
         waiting: list[_Held] = []
         for held in content.held:
             if held.came < asked:
-                self._cache.add(content.key, held.offset, held.data)
+                self._keep(content, held.offset, held.data)
             else:
                 waiting.append(held)
         content.held = waiting
+
+    def _keep(self, content: FileContent, offset: int, data: memoryview) -> None:
+        self._cache.add(content.key, offset, data)
+        if self._disk is not None:
+            self._disk.add(content.path_of(), content.key.version, offset, data)
 
     def _void(self, content: FileContent, error: RemoteError) -> None:
         content.error = error
@@ -366,8 +445,23 @@ class Reader:
                 parts.append(part)
                 position += len(part)
                 continue
+            if await self._load(content, position):
+                continue
             await self._wait(content, position, end)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _load(self, content: FileContent, position: int) -> bool:
+        """Bring the byte at `position` from the local disk into memory. False: it is not there."""
+        on_disk = content.on_disk
+        stretch = on_disk.at(position) if on_disk is not None else None
+        if self._disk is None or on_disk is None or on_disk.file is None or stretch is None:
+            return False
+        data = await self._disk.read(on_disk.file, stretch)
+        if data is None:
+            on_disk.lose(stretch)
+            return False
+        self._cache.add(content.key, stretch.start, data)
+        return True
 
     async def _wait(self, content: FileContent, position: int, end: int) -> None:
         """Wait until something happened that may have brought the byte at `position`. Raises why it cannot come."""

@@ -435,7 +435,7 @@ class Writes:
         assert staged.base is not None
         self._show_version(inode, staged.base)
         inode.own_version = inode.kernel_cached = staged.base
-        self._reader.forget(inode.number, staged.base)
+        await self._reader.forget(inode.number, staged.base, inode.path())
         if inode.parent is not None:
             self._listings.insert(inode.parent, inode)
         self.queue.discard(inode)
