@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
+import requests.cookies
 import requests.structures
 import requests.utils
 import trio
@@ -170,6 +171,8 @@ class RequestsTransport:
         prepared.url = self._address + request.path + ("?" + request.query if request.query else "")
         prepared.headers = requests.structures.CaseInsensitiveDict(request.headers)
         prepared.hooks = {"response": []}
+        # requests looks into it when the answer is a redirect, even one that it is told not to follow.
+        prepared._cookies = requests.cookies.RequestsCookieJar()  # type: ignore[attr-defined]
         if isinstance(request.body, bytes):
             prepared.headers["Content-Length"] = str(len(request.body))
             prepared.body = request.body
