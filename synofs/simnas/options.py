@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from .quirks import Quirks
+from .totp import totp
 
 SHARE_FLAGS = {
     "ro": "the accounts' right on the share is read-only (writing: 407)",
@@ -105,6 +106,7 @@ def parse_account(text: str, uid: int = 1026) -> AccountOptions:
         key, _, value = flag.partition("=")
         if key == "otp" and value:
             otp_secret = value
+            _check_secret(name, value)
         elif key == "refuse" and value.isdigit():
             refuse_code = int(value)
         elif key == "uid" and value.isdigit():
@@ -124,3 +126,10 @@ def parse_account(text: str, uid: int = 1026) -> AccountOptions:
         has_file_station="noapp" not in flags,
         may_share="nosharing" not in flags,
     )
+
+
+def _check_secret(account: str, secret: str) -> None:
+    try:
+        totp(secret)
+    except ValueError as error:
+        raise ValueError(f"account {account}: the otp secret is no base32: {error}") from error

@@ -172,7 +172,9 @@ class Sessions:
         self._ended[session.sid] = code
 
     def __len__(self) -> int:
-        return len(self._live)
+        """How many sessions are alive right now."""
+        oldest = time.monotonic() - self._options.session_seconds
+        return sum(session.last_used >= oldest for session in self._live.values())
 
 
 def _new_token() -> str:

@@ -29,6 +29,10 @@ _MAX_FORM_BYTES = 32 * 2**20
 _GZIP_MIN_BYTES = 512
 
 
+class FormTooLarge(Exception):
+    """A urlencoded form of a size that nobody sends."""
+
+
 class WebApi:
     """The ASGI application below `/webapi`."""
 
@@ -44,7 +48,13 @@ class WebApi:
         if request.method not in ("GET", "POST"):
             await html_error(405)(scope, receive, send)  # nothing is on record of HEAD and the rest
             return
-        call = await self._decode(request)
+        try:
+            call = await self._decode(request)
+        except ClientDisconnect:
+            return
+        except FormTooLarge:
+            await html_error(413)(scope, receive, send)
+            return
         with self._nas.stats.call(f"{call.api}.{call.method}"):
             if self._nas.options.latency_seconds:
                 await asyncio.sleep(self._nas.options.latency_seconds)
@@ -107,7 +117,7 @@ class WebApi:
         if call.api == "SYNO.FileStation.Upload":
             # Its path is in the body, so that the method itself looks for the faults that hit it.
             return await self._method(call, path)(call)
-        paths = "\n".join(call.params.values())
+        paths = "\n".join(call.params.all_texts())
         struck = self._nas.faults.striking(call.api, call.method, paths)
         early = await strike.strike(call, struck)
         if early is not None:
@@ -156,5 +166,5 @@ async def _read(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise ClientDisconnect
+            raise FormTooLarge
     return bytes(body)

@@ -68,8 +68,10 @@ class Params:
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 
-    def values(self) -> Iterable[str]:
-        return self._fields.values()
+    def all_texts(self) -> Iterable[str]:
+        """Every string of the call, decoded: what the `path` of a fault is looked for in."""
+        for name in self._fields:
+            yield from self.texts(name)
 
     def raw(self, name: str) -> str | None:
         """The value as it came."""

@@ -68,6 +68,12 @@ def test_help_names_every_quirk() -> None:
         assert f"{quirk.name.replace('_', '-')}={quirk.default}" in text
 
 
+@pytest.mark.parametrize("quirk", [field.name.replace("_", "-") for field in fields(Quirks)])
+def test_every_quirk_is_tried_by_a_test(quirk: str) -> None:
+    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    assert any(f'"{quirk}=' in text for text in texts)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -77,6 +83,7 @@ def test_help_names_every_quirk() -> None:
         (["--share", "x=/nowhere"], "not a directory"),
         (["--account", "u"], "an account is USER:PASSWORD"),
         (["--account", "u:p:adnim"], "adnim"),
+        (["--account", "u:p:otp=111"], "no base32"),
         (["--listen", "localhost"], "--listen is HOST:PORT"),
     ],
 )
@@ -101,11 +108,11 @@ def test_share_directories_may_contain_colons(tmp_path: Path) -> None:
 
 
 def test_account_flags() -> None:
-    parsed = parse_account("ann:secret:otp=ABCD:admin:uid=5")
+    parsed = parse_account("ann:secret:otp=ABCDEFGH:admin:uid=5")
     assert (parsed.name, parsed.password, parsed.otp_secret, parsed.admin, parsed.uid) == (
         "ann",
         "secret",
-        "ABCD",
+        "ABCDEFGH",
         True,
         5,
     )

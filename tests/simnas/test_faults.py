@@ -74,9 +74,9 @@ def test_probability_is_reproducible(nas: Any) -> None:
 
 def test_path_matches_part_of_a_path(nas: Any, share: Path) -> None:
     (share / "good").mkdir()
-    (share / "bad").mkdir()
-    nas.fault("error", code=402, path="/bad")
-    assert listing(nas, "/media/bad").code == 402
+    (share / "bäd").mkdir()
+    nas.fault("error", code=402, path="/bäd")
+    assert listing(nas, "/media/bäd").code == 402
     assert listing(nas, "/media/good").data["total"] == 0
 
 
@@ -341,6 +341,24 @@ def running(nas: Any) -> int:
     """Calls that run right now."""
     nas.request("POST", "/_simnas/stats/reset")
     return int(nas.stats()["peak_concurrency"])
+
+
+def test_a_form_that_breaks_off_harms_nobody(nas: Any) -> None:
+    with socket.create_connection(("127.0.0.1", nas.port)) as raw:
+        head = "POST /webapi/entry.cgi HTTP/1.1\r\nHost: nas\r\nContent-Length: 100\r\n"
+        raw.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\napi=".encode())
+    assert listing(nas).data["total"] == 0
+
+
+def test_a_form_of_absurd_size_is_413(nas: Any) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert nas.request("POST", "/webapi/entry.cgi", b"x" * (33 * 2**20), form).status == 413
+
+
+def test_other_http_methods_are_405(nas: Any) -> None:
+    """Nothing is on record of HEAD and the rest."""
+    for method in ("HEAD", "PUT", "DELETE"):
+        assert nas.request(method, nas.target("List", 2, "list_share")).status == 405
 
 
 def test_garbage_is_answered_with_400_and_harms_nobody(nas: Any) -> None:

@@ -195,16 +195,33 @@ def test_sharing_refused(start: Any) -> None:
 # -- Thumb --
 
 
-def test_thumbs_are_404_at_first_and_touch_the_folder(nas: Any, share: Path) -> None:
+def thumb(nas: Any, path: str, **params: Any) -> Any:
+    return nas.get("Thumb", 2, "get", path=path, **params)
+
+
+def test_the_first_thumb_is_404_and_touches_the_folder(start: Any, share: Path) -> None:
     (share / "d").mkdir()
-    (share / "d" / "f.jpg").write_bytes(b"no image at all")
+    (share / "d" / "f.png").write_bytes(b"image")
     os.utime(share / "d", (1, 1))
-    reply = nas.get("Thumb", 2, "get", path="/media/d/f.jpg", size="small")
-    assert reply.status == 404
-    assert reply.headers["content-type"].startswith("text/html")
+    nas = start()
+    first = thumb(nas, "/media/d/f.png", size="original")
+    assert first.status == 404
+    assert first.headers["content-type"].startswith("text/html")
     assert (share / "d").stat().st_mtime > 1
-    assert nas.get("Thumb", 2, "get", path="/media/d/f.jpg").status == 404
-    assert nas.get("Thumb", 2, "get", path="/media/d/gone.jpg").status == 404
+    second = thumb(nas, "/media/d/f.png", size="original")
+    assert (second.status, second.headers["content-type"], second.body) == (200, "image/png", b"image")
+    nas = start("--quirk", "lazy-thumbs=no")
+    assert thumb(nas, "/media/d/f.png", size="original").body == b"image"
+
+
+def test_no_thumb_of_what_is_no_image(start: Any, share: Path) -> None:
+    nas = start("--quirk", "lazy-thumbs=no")
+    (share / "f.jpg").write_bytes(b"no image at all")
+    (share / "f.txt").write_bytes(b"text")
+    assert thumb(nas, "/media/f.jpg", size="small").status == 404
+    assert thumb(nas, "/media/f.jpg", size="xl").status == 404
+    assert thumb(nas, "/media/f.txt", size="original").status == 404
+    assert thumb(nas, "/media/gone.jpg", size="original").status == 404
 
 
 # -- Compress and Extract --

@@ -123,6 +123,11 @@ def test_150_from_another_address_except_for_download(nas: Any, share: Any) -> N
     assert nas.get(*LIST).data["total"] == 1
 
 
+def test_another_address_may_be_ignored(start: Any) -> None:
+    nas = start("--quirk", "source-ip=ignored")
+    assert replace(nas, source=("127.0.0.2", 0)).get(*LIST).data["total"] == 1
+
+
 @pytest.mark.parametrize("session", ["", "webui", "DSMCTL"])
 def test_non_admins_need_the_session_name_filestation(start: Any, session: str) -> None:
     nas = start(sign_in=False)

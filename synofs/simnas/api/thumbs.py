@@ -1,13 +1,14 @@
 """SYNO.FileStation.Thumb: thumbnails of images.
 
-Real ones need Pillow. Without it every thumbnail is still being made, for ever: HTTP 404, as on a NAS whose
-indexing has not come that far. The request changes the mtime of the folder (DSM writes into its @eaDir).
+Sizes below the original need Pillow. Without it they are still being made, for ever: HTTP 404, as on a NAS
+whose indexing has not come that far. The request changes the mtime of the folder (DSM writes into its @eaDir).
 """
 
 from __future__ import annotations
 
 import importlib
 import io
+import mimetypes
 import os
 from typing import Any
 
@@ -36,8 +37,19 @@ def get(call: Call) -> Answer:
     call.nas.remembered.thumbs.add(location.path)
     if size not in _EDGE_PIXELS or (not seen and call.nas.quirks.lazy_thumbs == "yes"):
         return html_error(404)
-    made = _thumbnail(location.real, _EDGE_PIXELS[size], quarter_turns)
+    if size == "original" and not quarter_turns:
+        made = _original(location.real)
+    else:
+        made = _thumbnail(location.real, _EDGE_PIXELS[size], quarter_turns)
     return html_error(404) if made is None else made
+
+
+def _original(real: str) -> Response | None:
+    media_type, _ = mimetypes.guess_type(real)
+    if media_type is None or not media_type.startswith("image/"):
+        return None
+    with disk_refusals(), open(real, "rb") as file:
+        return Response(file.read(), media_type=media_type)
 
 
 def _thumbnail(real: str, edge: int, quarter_turns: int) -> Response | None:
