@@ -105,7 +105,7 @@ FILE: Mapping[int, Meaning] = {
     418: Meaning(InvalidName, "the NAS does not take this name"),
     419: Meaning(InvalidName, "the NAS does not take this name"),
     420: Meaning(InvalidName, "the FAT file system there does not take this name"),
-    421: Meaning(Overloaded, "the file or device is busy"),
+    421: Meaning(Unavailable, "the file or device is busy"),
     599: Meaning(NotFound, "the NAS does not know this task"),
     600: Meaning(InputOutput, "the search failed"),
     800: Meaning(Exists, "this path is a favourite already"),

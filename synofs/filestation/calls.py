@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -79,3 +79,63 @@ def get_info(paths: Sequence[str]) -> ApiCall:
 def download(path: str) -> ApiCall:
     # mode=download, because then a file comes as an attachment: a JSON file cannot be taken for an error.
     return _call("SYNO.FileStation.Download", 2, "download", path, path=[path], mode="download")
+
+
+# ----- changing -------------------------------------------------------------------------------------------------
+# None of these is repeated once it may have reached the NAS.
+
+
+def _change(api: str, version: int, method: str, about: str, /, **parameters: Any) -> ApiCall:
+    return replace(_call(api, version, method, about, **parameters), idempotent=False)
+
+
+def create_folder(parent: str, name: str) -> ApiCall:
+    # In arrays: plain strings are an error on some builds, and on others success without a folder.
+    return _change(
+        "SYNO.FileStation.CreateFolder", 2, "create", f"{parent}/{name}",
+        folder_path=[parent], name=[name], force_parent=False, additional=list(ENTRY_DETAILS),
+    )  # fmt: skip
+
+
+def rename(path: str, new_name: str) -> ApiCall:
+    return _change(
+        "SYNO.FileStation.Rename", 2, "rename", path,
+        path=[path], name=[new_name], additional=list(ENTRY_DETAILS),
+    )  # fmt: skip
+
+
+def delete(path: str) -> ApiCall:
+    """The blocking form, which refuses a folder that has entries."""
+    return _change("SYNO.FileStation.Delete", 2, "delete", path, path=[path], recursive=False)
+
+
+def copy_move_start(path: str, dest_dir: str, *, overwrite: bool, remove_source: bool) -> ApiCall:
+    # overwrite=false would skip what exists and report success; only its absence makes that an error.
+    return _change(
+        "SYNO.FileStation.CopyMove", 3, "start", path,
+        path=[path], dest_folder_path=dest_dir, overwrite=True if overwrite else None,
+        remove_src=remove_source, accurate_progress=False,
+    )  # fmt: skip
+
+
+def check_permission(dir_path: str, name: str) -> ApiCall:
+    return _call(
+        "SYNO.FileStation.CheckPermission", 3, "write", f"{dir_path}/{name}",
+        path=dir_path, filename=name, overwrite=True, create_only=False,
+    )  # fmt: skip
+
+
+def md5_start(path: str) -> ApiCall:
+    return _call("SYNO.FileStation.MD5", 2, "start", path, file_path=path)
+
+
+def task_status(start: ApiCall, taskid: str) -> ApiCall:
+    return _call(start.api, start.version, "status", start.path, taskid=taskid)
+
+
+def task_stop(start: ApiCall, taskid: str) -> ApiCall:
+    return _call(start.api, start.version, "stop", start.path, taskid=taskid)
+
+
+def upload(path: str) -> ApiCall:
+    return _change("SYNO.FileStation.Upload", 3, "upload", path)

@@ -18,6 +18,7 @@ from synofs.filestation import calls
 from synofs.filestation.api_errors import error_of_code
 from synofs.filestation.auth import AuthManager, AuthOptions, Credentials
 from synofs.filestation.caller import Caller
+from synofs.filestation.changes import Changes
 from synofs.filestation.discovery import INFO_PATHS, ApiInfo
 from synofs.filestation.download import Downloader
 from synofs.filestation.lanes import Lane, LaneOptions, Lanes
@@ -26,7 +27,9 @@ from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, ma
 from synofs.filestation.requests_transport import RequestsTransport
 from synofs.filestation.retry import RetryOptions
 from synofs.filestation.secret import Secret
+from synofs.filestation.tasks import TaskOptions, Tasks
 from synofs.filestation.transport import Transport, TransportOptions
+from synofs.filestation.upload import Uploader, UploadOptions
 from synofs.filestation.wire import Counters, Wire
 from synofs.remote import (
     BadAnswer,
@@ -64,6 +67,8 @@ class ClientOptions:
     auth: AuthOptions = field(default_factory=AuthOptions)
     retry: RetryOptions = field(default_factory=RetryOptions)
     paging: PagingOptions = field(default_factory=PagingOptions)
+    tasks: TaskOptions = field(default_factory=TaskOptions)
+    upload: UploadOptions = field(default_factory=UploadOptions)
 
     def __post_init__(self) -> None:
         if self.max_requests < 1:
@@ -126,6 +131,8 @@ class FileStationClient:
         self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds)
         self._pager = Pager(options.paging)
         self._downloader = Downloader(self._caller, self._counters)
+        self._changes = Changes(self._caller, Tasks(self._caller, options.tasks))
+        self._uploader = Uploader(self._caller, self._changes, self._counters, options.upload)
 
     # ----- life -------------------------------------------------------------------------------------------------
 
@@ -256,25 +263,25 @@ class FileStationClient:
         overwrite: bool,
         on_progress: OnProgress | None = None,
     ) -> None:
-        raise NotImplementedError
+        await self._uploader.upload(path, source, size, mtime_ns, overwrite=overwrite, on_progress=on_progress)
 
     async def make_dir(self, path: str) -> RemoteEntry:
-        raise NotImplementedError
+        return await self._changes.make_dir(path)
 
     async def rename(self, path: str, new_name: str) -> RemoteEntry:
-        raise NotImplementedError
+        return await self._changes.rename(path, new_name)
 
     async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
-        raise NotImplementedError
+        await self._changes.move(path, dest_dir, overwrite=overwrite)
 
     async def remove(self, path: str) -> None:
-        raise NotImplementedError
+        await self._changes.remove(path)
 
     async def check_writable(self, dir_path: str, name: str) -> None:
-        raise NotImplementedError
+        await self._changes.check_writable(dir_path, name)
 
     async def md5(self, path: str) -> str:
-        raise NotImplementedError
+        return await self._changes.md5(path)
 
 
 _ROOT = RemoteEntry("", True, 0, 0, 0, 0, Rights.READ | Rights.EXECUTE)

@@ -30,6 +30,7 @@ from synofs.filestation.transport import (
     ReceiveTimeout,
     Redirected,
     Request,
+    RequestBody,
     Response,
     SendError,
     SendTimeout,
@@ -170,6 +171,36 @@ class Wire:
         )
         async with self._attempt(call, Lane.BULK):
             return await self._transport.send(request, sink)
+
+    async def post_file(
+        self,
+        call: ApiCall,
+        kind: type[T],
+        session: Session,
+        body: RequestBody,
+        *,
+        headers: Mapping[str, str],
+        answer_seconds: float,
+        stall_seconds: float,
+        fresh_connection: bool = False,
+    ) -> T:
+        """A multipart POST. DSM looks for API and session in the URL or the cookie, and not in the body's parts."""
+        request = Request(
+            "POST",
+            self._path(call),
+            query=form(self._basic_parameters(call) | session.parameters()),
+            headers={"Accept-Encoding": "identity", **headers, **session.headers()},
+            body=body,
+            answer_seconds=answer_seconds,
+            stall_seconds=stall_seconds,
+            max_answer_bytes=1024 * 1024,
+            bulk=True,
+            fresh_connection=fresh_connection,
+        )
+        async with self._attempt(call, Lane.BULK):
+            response = await self._transport.send(request)
+            check_status(response.head, call.path)
+            return data_of(call.api, response.body, kind, path=call.path)
 
     def _basic_parameters(self, call: ApiCall) -> dict[str, str]:
         version = call.version

@@ -1,0 +1,161 @@
+"""Folders, names and places: everything that changes the NAS but uploads."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from functools import partial
+
+from synofs.filestation import calls
+from synofs.filestation.caller import Caller
+from synofs.filestation.parsing import Empty, Listing, Record, entry_of, is_missing, matched
+from synofs.filestation.tasks import Tasks
+from synofs.remote import (
+    BadAnswer,
+    Exists,
+    InputOutput,
+    InvalidName,
+    NotEmpty,
+    NotFound,
+    RemoteEntry,
+    RemoteError,
+    Unavailable,
+    Unsupported,
+)
+
+# A change may have to wait for disks that spin up, or for a big file's blocks to be freed.
+CHANGE_SECONDS = 60.0
+
+MD5_TRIES = 5
+
+# What Delete was seen to say of a folder with entries. It says the same of other things.
+_PERHAPS_NOT_EMPTY = frozenset({400, 401, 414, 417, 421, 900})
+
+
+class Changes:
+    """Makes, moves and removes entries."""
+
+    def __init__(self, caller: Caller, tasks: Tasks) -> None:
+        self._caller = caller
+        self._tasks = tasks
+        self._existing_folder_is_success: bool | None = None  # not known yet
+
+    async def make_dir(self, path: str) -> RemoteEntry:
+        parent, name = posixpath.split(path)
+        call = calls.create_folder(parent, name)
+        if self._existing_folder_is_success is not False and await self._record(path) is not None:
+            raise Exists("something is there already", path=path, code=414)
+        listing = await self._caller.call(call, Listing, deadline_seconds=CHANGE_SECONDS)
+        if self._existing_folder_is_success is None:
+            await self._learn_about_existing_folders(path)
+        return await self._entry(path, listing)
+
+    async def _learn_about_existing_folders(self, path: str) -> None:
+        """Some builds report success for a folder that was there, and there it takes a look before each call.
+
+        Which kind this NAS is, the folder that was just made tells: it is asked for once more.
+        """
+        parent, name = posixpath.split(path)
+        try:
+            await self._caller.call(calls.create_folder(parent, name), Listing)
+        except Exists:
+            self._existing_folder_is_success = False
+        except RemoteError:
+            return  # it does not tell; the next folder may
+        else:
+            self._existing_folder_is_success = True
+
+    async def rename(self, path: str, new_name: str) -> RemoteEntry:
+        if "/" in new_name or new_name in ("", ".", ".."):
+            raise InvalidName("not a name", path=path)
+        call = calls.rename(path, new_name)
+        listing = await self._caller.call(call, Listing, deadline_seconds=CHANGE_SECONDS)
+        return await self._entry(posixpath.join(posixpath.dirname(path), new_name), listing)
+
+    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
+        await self.copy_or_move(path, dest_dir, overwrite=overwrite, remove_source=True)
+
+    async def copy_or_move(self, path: str, dest_dir: str, *, overwrite: bool, remove_source: bool) -> None:
+        """The way in which a task reports its failure depends on the build, so what is there afterwards counts."""
+        target = f"{dest_dir}/{posixpath.basename(path)}"
+        start = calls.copy_move_start(path, dest_dir, overwrite=overwrite, remove_source=remove_source)
+        is_done = partial(self._is_moved, path, target) if remove_source else partial(self._is_there, target)
+        status = await self._tasks.run(start, is_done)
+        source, there = await self._records([path, target])
+        if there is not None and (source is None or not remove_source):
+            return
+        if source is None:
+            raise NotFound("nothing is there", path=path)
+        if status is None or there is None:
+            raise InputOutput("the NAS did not move it, and does not say why", path=path)
+        if overwrite:
+            raise InputOutput("the NAS copied it, but did not remove the source", path=path)
+        raise Exists("something is there already", path=target)
+
+    async def _is_moved(self, path: str, target: str) -> bool:
+        source, there = await self._records([path, target])
+        return source is None and there is not None
+
+    async def _is_there(self, target: str) -> bool:
+        return await self._record(target) is not None
+
+    async def remove(self, path: str) -> None:
+        try:
+            await self._caller.call(calls.delete(path), Empty, deadline_seconds=CHANGE_SECONDS)
+        except NotFound:
+            return
+        except RemoteError as exc:
+            if exc.code in _PERHAPS_NOT_EMPTY and await self._has_entries(path):
+                raise NotEmpty("the folder is not empty", path=path, code=exc.code) from exc
+            raise
+
+    async def _has_entries(self, path: str) -> bool:
+        try:
+            listing = await self._caller.call(calls.list_folder(path, 0, 1), Listing)
+        except RemoteError:
+            return False  # a file, most likely
+        return bool(listing.records)
+
+    async def check_writable(self, dir_path: str, name: str) -> None:
+        try:
+            await self._caller.call(calls.check_permission(dir_path, name), Empty)
+        except Unsupported:
+            return  # then the upload will tell
+
+    async def md5(self, path: str) -> str:
+        """A task that is lost on the way is started again: it changes nothing."""
+        for _ in range(MD5_TRIES):
+            status = await self._tasks.run(calls.md5_start(path), _never)
+            if status is not None:
+                if not re.fullmatch(r"[0-9a-fA-F]{32}", status.md5 or ""):
+                    raise BadAnswer("the NAS gives no MD5", path=path)
+                return (status.md5 or "").lower()
+            if await self._record(path) is None:
+                raise NotFound("nothing is there", path=path)
+        raise Unavailable("the NAS loses the task that computes the MD5", path=path)
+
+    # ----- looking ----------------------------------------------------------------------------------------------
+
+    async def _entry(self, path: str, listing: Listing) -> RemoteEntry:
+        """Of what was just made: from the answer, if it is there in full, or else by a look."""
+        records = listing.records
+        if len(records) == 1 and not is_missing(records[0]) and records[0].additional is not None:
+            entry = entry_of(records[0])
+            if entry.name == posixpath.basename(path):
+                return entry
+        record = await self._record(path)
+        if record is None:
+            raise InputOutput("the NAS reports success, and nothing is there", path=path)
+        return entry_of(record)
+
+    async def _record(self, path: str) -> Record | None:
+        return (await self._records([path]))[0]
+
+    async def _records(self, paths: list[str]) -> list[Record | None]:
+        listing = await self._caller.call(calls.get_info(paths), Listing)
+        records = matched(paths, listing.records)
+        return [None if is_missing(record) else record for record in records]
+
+
+async def _never() -> bool:
+    return False
