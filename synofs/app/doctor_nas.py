@@ -14,7 +14,7 @@ import trio
 from synofs.app.config import Settings
 from synofs.app.credentials import Credentials
 from synofs.app.doctor import Failed, Result, Skipped, not_passed, passed
-from synofs.app.nas_probe import NasProbe, Refused, envelope, size_of, unwrap
+from synofs.app.nas_probe import NasProbe, Refused, answer_of, size_of, unwrap
 from synofs.filestation.transport import CertificateUntrusted, Response, TransportError
 
 GROUP = "the NAS"
@@ -92,11 +92,11 @@ async def entry_point(nas: NasProbe) -> str:
     return ", ".join(paths)
 
 
-async def error_envelope(nas: NasProbe) -> str:
+async def envelope(nas: NasProbe) -> str:
     """An API error is HTTP 200 with a JSON envelope."""
     _need_apis(nas)
     response = await nas.call("SYNO.API.Info", "no_such_method", 1)
-    code = envelope("Info.no_such_method", response).get("error", {}).get("code")
+    code = answer_of("Info.no_such_method", response).get("error", {}).get("code")
     if response.status != 200 or not code:
         raise Failed(f"HTTP {response.status}, code {code}", "please report this")
     return f"code {code}"
@@ -107,7 +107,7 @@ async def dead_session(nas: NasProbe) -> str:
     _need_apis(nas)
     parameters = {"path": ["/no/such/file"], "mode": "download"}
     response = await nas.call(DOWNLOAD, "download", 2, parameters, session={"_sid": "not-a-session"})
-    code = envelope("Download", response).get("error", {}).get("code")
+    code = answer_of("Download", response).get("error", {}).get("code")
     if code not in (105, 106, 107, 119):
         raise Failed(f"code {code}", "please report this: an expired session may not be renewed")
     return f"HTTP {response.status} with code {code}"
@@ -167,7 +167,7 @@ async def syno_token_enforced(nas: NasProbe) -> str:
     if not nas.session.get("synotoken"):
         raise Skipped("there is none")
     response = await nas.call(LIST, "list_share", 2, {"limit": 1}, session={"_sid": nas.session["sid"]})
-    answer = envelope("List.list_share", response)
+    answer = answer_of("List.list_share", response)
     # Either is fine: synofs always sends it.
     return "accepted" if answer.get("success") else f"code {answer.get('error', {}).get('code')}"
 
@@ -318,7 +318,7 @@ async def sign_out(nas: NasProbe) -> str:
     await nas.data("SYNO.API.Auth", "logout", version, {"session": SESSION})
     nas.session = {}
     response = await nas.call(LIST, "list_share", 2, {"limit": 1}, session=ended)
-    if envelope("List.list_share", response).get("success"):
+    if answer_of("List.list_share", response).get("success"):
         raise Failed("the session still works", "sessions of ended mounts live on until the NAS forgets them")
     return "ended"
 
@@ -332,7 +332,7 @@ CHECKS: tuple[Callable[[NasProbe], Awaitable[str]], ...] = (
     api_map,
     api_versions,
     entry_point,
-    error_envelope,
+    envelope,
     dead_session,
     sign_in,
     syno_token,

@@ -84,7 +84,7 @@ def find_mount_above(path: str) -> tuple[MountEntry, str] | None:
 def is_dead(mountpoint: str) -> bool:
     """Whether the daemon of a mount has ended without unmounting (every access says ENOTCONN)."""
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)  # stat would be answered from the kernel's cache for a while
     except OSError as exc:
         return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False

@@ -154,14 +154,14 @@ def _word(value: object) -> str:
 
 def unwrap(what: str, response: Response) -> Entry:
     """The `data` of an answer."""
-    answer = envelope(what, response)
+    answer = answer_of(what, response)
     if not answer.get("success"):
         raise Refused(what, answer.get("error") or {})
     data = answer.get("data")
     return data if isinstance(data, dict) else {}
 
 
-def envelope(what: str, response: Response) -> Entry:
+def answer_of(what: str, response: Response) -> Entry:
     try:
         answer = json.loads(response.body)
     except ValueError:

@@ -110,11 +110,11 @@ def umount(
         raise Failure(Problem.NOT_MOUNTED, mountpoint=mountpoint)
     try:
         with ControlClient.connect(entry) as daemon:
-            if force:
+            if force:  # then what still has files open keeps the process alive, out of sight
                 unmount(entry.mountpoint, lazy=True)
             else:
                 daemon.ask("umount", timeout_seconds=seconds, within_seconds=seconds + 30)
-            daemon.wait_for_end(END_SECONDS)
+                daemon.wait_for_end(END_SECONDS)
     except Failure as failure:
         if failure.problem is not Problem.DAEMON_GONE and not (force and failure.problem is Problem.NO_ANSWER):
             raise

@@ -52,9 +52,7 @@ AllowOther = Annotated[bool, _switch("allow-other", "Let other users of this mac
 WriteMode = Annotated[
     str | None, _option("write-mode", "durable|writeback", "When a written file counts as saved.", _SPEED)
 ]
-Verify = Annotated[
-    bool, _switch("verify", "Compare each upload with the NAS's own MD5 of it.", _SPEED)
-]
+Verify = Annotated[bool, _switch("verify", "Compare each upload with the NAS's own MD5 of it.", _SPEED)]
 DirTtl = Annotated[str | None, _option("dir-ttl", "SECONDS", "How long a listing is believed (default: 30).", _SPEED)]
 AttrTtl = Annotated[
     str | None, _option("attr-ttl", "SECONDS", "How long sizes and times are believed (default: 30).", _SPEED)

@@ -193,6 +193,14 @@ def synofs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Synofs]:
     assert not [line for line in loud if " ERROR synofs.app.daemon: " not in line], loud
 
 
+def is_running(pid: int) -> bool:
+    """A zombie that nobody has waited for yet does not run any more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def daemon_pid(command: Synofs) -> int | None:
     with contextlib.suppress(Exception):
         return int(command.status()["pid"])

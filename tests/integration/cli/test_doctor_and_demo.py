@@ -1,0 +1,133 @@
+"""`synofs doctor` finds what is wrong, `synofs demo` shows what is right, and neither leaves anything behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from synofs.app.doctor import name_of
+from synofs.app.doctor_nas import CHECKS
+from synofs.app.errors import Problem
+
+from .conftest import COMMAND, PASSWORD, Done, Nas, Synofs, is_running, running_nas
+
+pytestmark = pytest.mark.mount
+
+ROOT = Path(__file__).parents[3]
+
+
+def verdicts(done: Done, group: str = "the NAS") -> dict[str, str]:
+    return {one["check"]: one["verdict"] for one in done.json if one["group"] == group}
+
+
+def test_all_checks_pass_on_the_simulated_nas(nas: Nas, synofs: Synofs) -> None:
+    done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--json")
+    assert set(verdicts(done).values()) == {"pass"}, done.out
+    assert len(verdicts(done)) == len(CHECKS)
+    assert done.code == 0
+
+
+def test_nothing_secret_and_nothing_private_is_printed(nas: Nas, synofs: Synofs) -> None:
+    for words in ((), ("--json",)):
+        out = synofs("doctor", nas.url, *synofs.sign_in(nas), *words).out
+        for private in (PASSWORD, "anna", "letter.txt", "Gewicht", str(nas.folder)):
+            assert private not in out
+
+
+def test_without_an_account_the_rest_is_still_checked(nas: Nas, synofs: Synofs) -> None:
+    done = synofs("doctor", nas.url, "--insecure-http", "--json")
+    found = verdicts(done)
+    assert found["api-map"] == found["api-versions"] == "pass"
+    assert found["sign-in"] == found["ranged-download"] == "skip"
+    assert done.code == 0
+
+
+def test_each_failure_has_its_fix(content: Path, synofs: Synofs) -> None:
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--page-cap", "2", "--quirk", "device-id=absent") as nas:
+        done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--json")
+    found = verdicts(done)
+    assert found["page-cap"] == "fail"
+    assert found["device-token"] == "skip"
+    assert all(one["fix"] for one in done.json if one["verdict"] == "fail")
+    assert done.code == Problem.CHECKS_FAILED.exit_code
+    assert done.err.count("\n") == 1
+
+
+def test_a_refused_sign_in_is_tried_once(content: Path, synofs: Synofs) -> None:
+    with running_nas(content, "--account", "anna:other") as nas:
+        done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--json")
+        assert verdicts(done)["sign-in"] == "fail"
+        assert nas.stats()["calls"]["SYNO.API.Auth.login"] == 1
+
+
+def test_a_certificate_is_told_with_its_fingerprint(
+    content: Path, synofs: Synofs, certificate: Callable[[], tuple[Path, Path, str]]
+) -> None:
+    cert, key, fingerprint = certificate()
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--tls", str(cert), str(key)) as nas:
+        done = synofs("doctor", nas.url, *synofs.sign_in(nas))
+        assert done.code == Problem.CHECKS_FAILED.exit_code
+        assert f"--fingerprint {fingerprint}" in done.out
+        pinned = synofs("doctor", nas.url, *synofs.sign_in(nas), "--fingerprint", fingerprint)
+        assert pinned.code == 0, pinned.out
+
+
+def test_the_doctor_signs_out(nas: Nas, synofs: Synofs) -> None:
+    before = nas.stats()["sessions"]
+    synofs("doctor", nas.url, *synofs.sign_in(nas))
+    assert nas.stats()["sessions"] == before
+
+
+def test_every_assumption_that_the_documentation_gives_to_the_doctor_is_checked() -> None:
+    reading = (ROOT / "docs" / "FILESTATION.md").read_text().partition("## Writing")[0]
+    promised = set(re.findall(r"\| `([a-z-]+)` \|$", reading, re.MULTILINE))
+    assert promised
+    assert promised <= {name_of(check) for check in CHECKS}
+
+
+# ----- demo -----------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_shows_checks_and_cleans_up(synofs: Synofs) -> None:
+    done = synofs("demo", "--once", timeout=100)
+    assert done.code == 0, done.err
+    assert "photos" in done.out
+    assert "\x1b" not in done.out
+    assert re.search(r"compared \d+ files .* all the same", done.err)
+    folder = re.search(r"mounted \S+ on (\S+)", done.err)
+    assert folder is not None
+    assert not os.path.exists(folder[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_stays_until_it_is_interrupted(number: signal.Signals, synofs: Synofs, tmp_path: Path) -> None:
+    folder = tmp_path / "made for it"
+    process = subprocess.Popen(
+        [COMMAND, "demo", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    assert (folder / "documents" / "letter.txt").read_text().startswith("Dear NAS")
+    status = json.loads(synofs("status", folder, "--json").out)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode in (0, Problem.INTERRUPTED.exit_code), err
+    assert "cleaned up" in err
+    assert not folder.exists()
+    assert not is_running(status["pid"])
+
+
+def test_the_demo_does_not_hide_what_is_in_a_folder(synofs: Synofs) -> None:
+    (synofs.mountpoint / "precious.txt").touch()
+    done = synofs("demo", synofs.mountpoint, "--once")
+    assert done.code == Problem.MOUNTPOINT_NOT_EMPTY.exit_code
+    assert (synofs.mountpoint / "precious.txt").exists()
