@@ -264,7 +264,8 @@ class Reader:
         if content.readers:
             return
         for fetch in content.fetches:
-            fetch.scope.cancel()
+            if fetch.position < fetch.end:  # else it only has to end, and its connection can be used again
+                fetch.scope.cancel()
         if self._contents.get(content.key) is content:
             del self._contents[content.key]
 

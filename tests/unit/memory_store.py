@@ -76,7 +76,7 @@ class Gate:
 class MemoryStore:
     """Where a call can be stopped: `list_dir` before it looks, `page` before each page is handed over,
     `get_entries` before it looks, `answer` after it has looked, `read_range` before it looks, `piece` before each
-    piece is handed over, `space`.
+    piece is handed over, `end` after the last one, `space`.
     """
 
     def __init__(self, page_entries: int = 1000, piece_bytes: int = 64 * 1024) -> None:
@@ -85,6 +85,7 @@ class MemoryStore:
         self.piece_bytes = piece_bytes
         self.calls: list[Call] = []
         self.bytes_sent = 0
+        self.downloads_ended = 0  # of their own accord
         self.ranges_ignored = False
         self.ignores_ranges = False
         self.piece_seconds = 0.0  # how long each piece takes
@@ -207,6 +208,8 @@ class MemoryStore:
             self.bytes_sent += len(piece)
             await on_data(position, memoryview(piece))
             position += len(piece)
+        await self._point("end", path)
+        self.downloads_ended += 1
 
     async def space(self, share: str) -> Space | None:
         self.calls.append(Call("space", share))

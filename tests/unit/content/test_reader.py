@@ -440,6 +440,19 @@ async def test_closing_the_last_handle_ends_its_downloads(rig: Rig) -> None:
     assert rig.store.bytes_sent == BLOCK
 
 
+async def test_closing_does_not_cut_off_a_download_whose_bytes_have_all_come(rig: Rig) -> None:
+    """Its connection would be lost."""
+    rig.put(300 * KIB)
+    gate = rig.store.gate("end")
+    file = rig.open()
+    await read_all(file, 300 * KIB)
+    file.close()
+    await wait_all_tasks_blocked()
+    gate.open()
+    await wait_all_tasks_blocked()
+    assert rig.store.downloads_ended == 1
+
+
 async def test_a_reader_that_gives_up_does_not_end_the_download_of_the_others(rig: Rig) -> None:
     rig.put(300 * KIB)
     gate = rig.store.gate("piece")
