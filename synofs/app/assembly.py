@@ -1,6 +1,7 @@
 """The composition root: the only place where the layers meet.
 
-Read `serve_mount` from top to bottom and you know the order: settings -> client -> reader -> filesystem -> mount.
+Read `serve_mount` from top to bottom and you know the order: settings -> transport -> client -> staging and caches ->
+reader -> filesystem -> mount.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import trio
 
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
+from synofs.app.heartbeat import Heartbeat
 from synofs.app.identity import mount_id
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
@@ -26,6 +28,7 @@ from synofs.content.reader import Reader, ReaderOptions
 from synofs.content.staging import StagingArea
 from synofs.filestation.auth import Credentials
 from synofs.filestation.client import ClientOptions, FileStationClient
+from synofs.filestation.requests_transport import RequestsTransport
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
@@ -41,6 +44,7 @@ SIGN_IN_SECONDS = 9.0  # so that a host that never answers is reported in under 
 class Parts:
     """A mount that is being served."""
 
+    heartbeat: Heartbeat
     client: FileStationClient
     reader: Reader
     filesystem: Filesystem
@@ -53,7 +57,8 @@ async def serve_mount(
     task_status: trio.TaskStatus[Parts] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Sign in, mount, and serve until the mount ends; the started value comes once the kernel has it."""
-    client = make_client(settings, credentials)
+    heartbeat = Heartbeat(RequestsTransport(client_options(settings).transport_options()))
+    client = FileStationClient(client_options(settings), credentials, transport=heartbeat)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_shielded, client.aclose)
         await sign_in(client, settings)
@@ -70,15 +75,11 @@ async def serve_mount(
             mount = Mount(filesystem, _mount_options(settings), notifier)
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
-                task_status.started(Parts(client, reader, filesystem, mount))
+                task_status.started(Parts(heartbeat, client, reader, filesystem, mount))
             pending = await filesystem.finish(within_seconds=DRAIN_SECONDS)  # the kernel has let go
             nursery.cancel_scope.cancel()
         if pending:
             raise Failure(Problem.UPLOADS_PENDING, pending=pending)
-
-
-def make_client(settings: Settings, credentials: Credentials) -> FileStationClient:
-    return FileStationClient(client_options(settings), credentials)
 
 
 def client_options(settings: Settings) -> ClientOptions:

@@ -62,23 +62,22 @@ class ControlServer:
 
     async def _talk(self, stream: trio.SocketStream) -> None:
         _pid, uid = _caller(stream.socket)
-        if uid not in (0, os.getuid()):
-            log.warning("user %d tried to control this mount", uid)
-            await self._send(stream, Failure(Problem.NOT_YOURS, mountpoint=self._mountpoint).to_json())
-            return
         received = b""
         try:
             async for piece in stream:
                 received += piece
                 while b"\n" in received:
                     line, _, received = received.partition(b"\n")
-                    await self._send(stream, await self._answer(line))
+                    await self._send(stream, await self._answer(line, uid))
                 if len(received) > LINE_BYTES:
                     return
         except trio.BrokenResourceError:
             return  # the caller went away
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, uid: int) -> dict[str, Any]:
+        if uid not in (0, os.getuid()):
+            log.warning("user %d tried to control this mount", uid)
+            return Failure(Problem.NOT_YOURS, mountpoint=self._mountpoint).to_json()
         try:
             request = json.loads(line)
             command = self._commands[request["command"]]

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import trio
 
-from synofs.app.assembly import make_client, sign_in
+from synofs.app.assembly import client_options, sign_in
 from synofs.app.config import Settings, parse_otp, wrong_option
 from synofs.app.credentials import Asker, Credentials, SavedSignIn, Secret, SignInStore
 from synofs.app.errors import Failure, Problem, failure_of
+from synofs.filestation.client import FileStationClient
 
 
 def sign_in_and_remember(settings: Settings, credentials: Credentials, store: SignInStore, asker: Asker | None) -> None:
@@ -56,7 +57,7 @@ def _try(settings: Settings, credentials: Credentials) -> Credentials:
 
 
 async def _sign_in_and_out(settings: Settings, credentials: Credentials) -> Credentials:
-    client = make_client(settings, credentials)
+    client = FileStationClient(client_options(settings), credentials)
     try:
         await sign_in(client, settings)
         return replace(credentials, otp=None, device_id=client.device_id or credentials.device_id)

@@ -16,7 +16,7 @@ def snapshot(parts: Parts, settings: Settings, started_at: float) -> dict[str, A
     client = parts.client.stats()
     counters = parts.filesystem.counters()
     return {
-        "state": "online",
+        "state": parts.heartbeat.state,
         "pending_uploads": counters.get("pending_uploads", 0),
         "failed_uploads": counters.get("failed_uploads", 0),
         "cache_bytes": counters.get("cache_bytes", 0),
@@ -30,6 +30,8 @@ def snapshot(parts: Parts, settings: Settings, started_at: float) -> dict[str, A
         "share": settings.share,
         "mountpoint": settings.mountpoint,
         "uptime_seconds": round(time.time() - started_at, 1),
+        "offline_since": parts.heartbeat.silent_since,
+        "last_trouble": parts.heartbeat.last_trouble,
         "requests_in_flight": client.active_requests,
         "requests_waiting": client.waiting_requests,
         "requests_allowed": client.allowed_requests,

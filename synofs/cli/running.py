@@ -143,6 +143,9 @@ def _details(one: Status) -> RenderableType:
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column()
     rows.add_row("NAS", f"{one['url']} as {one['user']}, for {format_seconds(one['uptime_seconds'])}")
+    if one["state"] == "offline":
+        silent = format_seconds(time.time() - one["offline_since"])
+        rows.add_row("trouble", f"{one['last_trouble']}, for {silent}")
     rows.add_row("uploads", f"{one['pending_uploads']} pending, {one['failed_uploads']} failed")
     rows.add_row("cache", format_bytes(one["cache_bytes"]))
     rows.add_row("traffic", f"{format_bytes(one['bytes_read'])} read, {format_bytes(one['bytes_written'])} written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -63,6 +64,20 @@ def test_status_has_what_the_interface_promises(nas: Nas, synofs: Synofs) -> Non
     text = synofs("status", synofs.mountpoint)
     assert "online" in text.out
     assert "\x1b" not in text.out  # piped: plain
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_status_tells_that_the_nas_is_away(content: Path, synofs: Synofs) -> None:
+    with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, "--dir-ttl", "0.1", "--attr-ttl", "0.1")
+        assert synofs.status()["state"] == "online"
+    with contextlib.suppress(OSError):
+        os.listdir(synofs.mountpoint / "docs" / "2024")
+    status = synofs.status()
+    assert status["state"] == "offline"
+    assert status["offline_since"]
+    assert "trouble" in synofs("status", synofs.mountpoint).out
+    synofs.expected_in_the_log += ["readdir", "opendir", "getattr", "lookup"]
     assert synofs("umount", synofs.mountpoint).code == 0
 
 
