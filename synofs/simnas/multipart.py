@@ -20,24 +20,35 @@ class MalformedForm(Exception):
 
 
 @dataclass(frozen=True)
-class PartBegin:
-    """The head of a part. A part with a filename is a file."""
+class Text:
+    """A text part, whole."""
 
     name: str
-    filename: str | None
+    value: str
 
 
 @dataclass(frozen=True)
-class PartData:
+class FileBegin:
+    """The head of a file part: any part with a filename."""
+
+    filename: str
+
+
+@dataclass(frozen=True)
+class FileData:
+    """A piece of a file."""
+
     data: bytes
 
 
 @dataclass(frozen=True)
-class PartEnd:
-    pass
+class FileEnd:
+    """The end of a file part."""
 
 
-Event = PartBegin | PartData | PartEnd
+Event = Text | FileBegin | FileData | FileEnd
+
+_MAX_TEXT_BYTES = 64 * 2**10
 
 
 class FormReader:
@@ -52,6 +63,7 @@ class FormReader:
         self._header_name = b""
         self._header_value = b""
         self._disposition = b""
+        self._text: bytearray | None = None
         self._complete = False
         callbacks: Any = {
             "on_part_begin": self._on_part_begin,
@@ -59,8 +71,8 @@ class FormReader:
             "on_header_value": self._on_header_value,
             "on_header_end": self._on_header_end,
             "on_headers_finished": self._on_headers_finished,
-            "on_part_data": lambda data, start, end: self._events.append(PartData(data[start:end])),
-            "on_part_end": lambda: self._events.append(PartEnd()),
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
             "on_end": self._on_end,
         }
         self._parser = MultipartParser(boundary, callbacks)
@@ -94,12 +106,25 @@ class FormReader:
         self._header_name = self._header_value = b""
 
     def _on_headers_finished(self) -> None:
-        self._events.append(
-            PartBegin(
-                _field(self._disposition, rb"[;\s]name") or "",
-                _field(self._disposition, rb"[;\s]filename\*?"),
-            )
-        )
+        filename = _field(self._disposition, rb"[;\s]filename\*?")
+        self._text = bytearray() if filename is None else None
+        if filename is not None:
+            self._events.append(FileBegin(filename))
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._text is None:
+            self._events.append(FileData(data[start:end]))
+            return
+        self._text += data[start:end]
+        if len(self._text) > _MAX_TEXT_BYTES:
+            raise MalformedForm("a text part is too long")
+
+    def _on_part_end(self) -> None:
+        if self._text is None:
+            self._events.append(FileEnd())
+        else:
+            name = _field(self._disposition, rb"[;\s]name") or ""
+            self._events.append(Text(name, self._text.decode("utf-8", "surrogateescape")))
 
     def _on_end(self) -> None:
         self._complete = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 from ..nas import Answer, Call, Method, blocking
 from ..remembered import Bookmark
@@ -59,7 +59,7 @@ def add(call: Call) -> Answer:
     return None
 
 
-def _refuse(code: int, path: str, name: str) -> None:
+def _refuse(code: int, path: str, name: str) -> NoReturn:
     raise ApiError(code, [{"code": code, "name": name, "path": path}])
 
 

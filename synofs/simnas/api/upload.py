@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from .. import strike
 from ..faults import ActiveFault
-from ..multipart import FormReader, MalformedForm, PartBegin, PartData, PartEnd
+from ..multipart import Event, FileBegin, FileData, FileEnd, FormReader, MalformedForm, Text
 from ..nas import BODY_COMPLETE, Answer, Call, Method
 from ..pages import html_error
 from ..shares import Location, Share, disk_refusals, spool_name, visible_stat
@@ -33,7 +33,6 @@ from .listing import check_folder_writable
 from .names import check_new_name
 
 _WRITE_BYTES = 2**20
-_MAX_TEXT_BYTES = 64 * 2**10
 _FAT_MAX_BYTES = 4 * 2**30 - 1
 
 
@@ -42,7 +41,6 @@ class Form:
     """What has been read of the form so far."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    current: str | None = None
     target: Target | None = None
     skipped: str | None = None
 
@@ -97,27 +95,18 @@ async def _abandon(form: Form) -> None:
         await form.target.abort()
 
 
-async def _handle(call: Call, form: Form, event: PartBegin | PartData | PartEnd) -> Response | None:
+async def _handle(call: Call, form: Form, event: Event) -> Response | None:
     """One event of the form. Returns an answer if a fault wants one at once."""
+    seen_file = form.target is not None or form.skipped is not None
     match event:
-        case PartBegin(name, None):
-            # A text part behind the file is not seen.
-            form.current = name if form.target is None and form.skipped is None else None
-            if form.current is not None:
-                form.texts[form.current] = ""
-        case PartBegin(_, str(filename)) if form.target is None and form.skipped is None:
-            form.current = None
+        case Text(name, value) if not seen_file:
+            form.texts[name] = value
+        case FileBegin(filename) if not seen_file:
             return await _open(call, form, filename)
-        case PartData(data) if form.current is not None:
-            text = form.texts[form.current] + data.decode("utf-8", "surrogateescape")
-            if len(text) > _MAX_TEXT_BYTES:
-                raise ApiError(400)
-            form.texts[form.current] = text
-        case PartData(data) if form.target is not None and not form.target.complete:
+        case FileData(data) if form.target is not None and not form.target.complete:
             await form.target.write(data)
-        case PartEnd() if form.target is not None:
+        case FileEnd() if form.target is not None:
             form.target.complete = True
-            form.current = None
     return None
 
 
