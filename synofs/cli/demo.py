@@ -59,6 +59,8 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.ExitStack() as life:
         work = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="synofs-demo-")))
+        # The mount's log and caches go away with the rest.
+        os.environ.update(XDG_STATE_HOME=str(work / "state"), XDG_CACHE_HOME=str(work / "cache"))
         shares = _seed(work / "volume1")
         password = secrets.token_hex(12)
         url = life.enter_context(_simulated_nas(shares, password))
