@@ -1,12 +1,14 @@
 """Settings of one mount, and how they are read from words: command line options and mount(8)'s `-o` list.
 
-Both kinds of words go through one table, `OPTIONS`, so `--dir-ttl 60` and `-o dir-ttl=60` cannot come to mean
-different things. Profiles in a configuration file will be a third source of the same words.
+All words go through one table, `OPTIONS`, so `--dir-ttl 60`, `-o dir-ttl=60` and `dir-ttl = 60` in a profile
+(`synofs.app.profiles`) cannot come to mean different things.
 """
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -48,6 +50,8 @@ class Settings:
     insecure_http: bool = False
     share: str | None = None
     read_only: bool = False
+    noexec: bool = False
+    netdev: bool = False  # tell libmount that this is a network filesystem (root only)
     write_mode: str = "durable"
     verify: bool = False  # compare with the NAS's own MD5 after each upload
     dir_ttl_seconds: float = 30.0
@@ -146,6 +150,23 @@ def _number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _uid(text: str) -> int:
+    return _id_of(text, "user", lambda name: pwd.getpwnam(name).pw_uid)
+
+
+def _gid(text: str) -> int:
+    return _id_of(text, "group", lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _id_of(text: str, kind: str, look_up: Callable[[str], int]) -> int:
+    if text.isdigit():
+        return _number(0, 2**32 - 2)(text)
+    try:
+        return look_up(text)
+    except KeyError:
+        raise ValueError(f"there is no {kind} {text!r} on this machine") from None
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in allowed:
@@ -182,41 +203,58 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "insecure-http": ("insecure_http", None),
     "share": ("share", parse_share),
     "read-only": ("read_only", None),
+    "noexec": ("noexec", None),
+    "netdev": ("netdev", None),
     "write-mode": ("write_mode", _one_of(*WRITE_MODES)),
     "verify": ("verify", None),
     "dir-ttl": ("dir_ttl_seconds", parse_ttl),
     "attr-ttl": ("attr_ttl_seconds", parse_ttl),
     "cache-dir": ("cache_dir", _path),
     "cache-size": ("cache_bytes", parse_size),
-    "uid": ("uid", _number(0, 2**32 - 2)),
-    "gid": ("gid", _number(0, 2**32 - 2)),
+    "uid": ("uid", _uid),
+    "gid": ("gid", _gid),
     "umask": ("umask", parse_umask),
     "allow-other": ("allow_other", None),
     "max-requests": ("max_requests", _number(1, 64)),
     "log-level": ("log_level", _one_of(*LOG_LEVELS)),
 }
 
-# Words of mount(8) and fstab that are meant for others: mount itself, systemd, desktops.
+# Words of mount(8) and fstab that are meant for others (mount itself, systemd, desktops), or that change nothing here:
+# nosuid and nodev always hold, access times are the NAS's, and mount(8) adds rw by itself where ro is not said.
 _GENERIC = frozenset({
-    "_netdev", "auto", "defaults", "group", "noauto", "nofail", "nouser", "owner", "rw", "user", "users",
-    "async", "atime", "dev", "diratime", "dirsync", "exec", "noatime", "nodev", "nodiratime", "noexec",
-    "norelatime", "nosuid", "relatime", "strictatime", "suid", "sync",
+    "auto", "defaults", "group", "noauto", "nofail", "nouser", "owner", "rw", "user", "users",
+    "async", "atime", "dev", "diratime", "dirsync", "iversion", "lazytime", "loud", "noatime", "nodev", "nodiratime",
+    "noiversion", "nolazytime", "norelatime", "nostrictatime", "nosuid", "relatime", "silent", "strictatime", "suid",
+    "sync",
 })  # fmt: skip
+# Words that mount(8) has for options of ours.
+_MOUNT_WORDS: dict[str, tuple[str, bool]] = {
+    "ro": ("read-only", True),
+    "exec": ("noexec", False),
+    "noexec": ("noexec", True),
+    "_netdev": ("netdev", True),
+}
 
 Words = dict[str, str | bool]
 
 
-def read_mount_options(lists: Iterable[str]) -> Words:
-    """The words in mount(8)'s `-o a,b=c` lists. Generic ones are dropped, unknown ones refused."""
+def read_mount_options(lists: Iterable[str], *, sloppy: bool = False) -> Words:
+    """The words in mount(8)'s `-o a,b=c` lists. Generic ones are dropped, unknown ones refused unless `sloppy`."""
     words: Words = {}
     for item in (item for text in lists for item in text.split(",") if item):
         name, equals, value = item.partition("=")
         if (name in _GENERIC and not equals) or name == "comment" or name.lower().startswith("x-"):
             continue
-        name = "read-only" if name == "ro" else name.replace("_", "-")
-        if name not in OPTIONS:
+        if name in _MOUNT_WORDS and not equals:
+            option, is_on = _MOUNT_WORDS[name]
+            words[option] = is_on
+            continue
+        # In fstab, "user=" is mount(8)'s own as well; "username=" is what mount.cifs has instead.
+        name = "user" if name == "username" else name.replace("_", "-")
+        if name in OPTIONS:
+            words[name] = value if equals else True
+        elif not sloppy:
             raise wrong_option(f"-o {item}: there is no such option")
-        words[name] = value if equals else True
     return words
 
 

@@ -113,7 +113,8 @@ def test_fingerprints_in_all_usual_forms(text: str) -> None:
         ("dir-ttl", "0"),
         ("cache-size", "much"),
         ("umask", "999"),
-        ("uid", "root"),
+        ("uid", "no such user"),
+        ("gid", "no such group"),
         ("max-requests", "0"),
         ("max-requests", "1000"),
         ("write-mode", "maybe"),
@@ -146,13 +147,15 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         "insecure-http": True,
         "share": "/photos/",
         "read-only": True,
+        "noexec": True,
+        "netdev": True,
         "write-mode": "writeback",
         "verify": True,
         "dir-ttl": "2m",
         "attr-ttl": "1.5",
         "cache-dir": str(tmp_path),
         "cache-size": "1G",
-        "uid": "1000",
+        "uid": "root",
         "gid": "100",
         "umask": "077",
         "allow-other": True,
@@ -170,13 +173,15 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         insecure_http=True,
         share="photos",
         read_only=True,
+        noexec=True,
+        netdev=True,
         write_mode="writeback",
         verify=True,
         dir_ttl_seconds=120,
         attr_ttl_seconds=1.5,
         cache_dir=str(tmp_path),
         cache_bytes=1 << 30,
-        uid=1000,
+        uid=0,
         gid=100,
         umask=0o77,
         allow_other=True,
@@ -202,8 +207,27 @@ def test_mount_options_have_the_names_of_the_long_options() -> None:
 
 
 def test_what_mount_and_systemd_say_to_others_is_ignored() -> None:
-    generic = "rw,_netdev,nofail,noauto,auto,user,users,defaults,nosuid,nodev,noexec,relatime,comment=x"
+    generic = "rw,nofail,noauto,auto,user,users,defaults,nosuid,nodev,suid,dev,relatime,comment=x"
     assert read_mount_options([generic, "x-systemd.automount,x-systemd.idle-timeout=60,x-gvfs-show", ""]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ro", {"read-only": True}),
+        ("noexec", {"noexec": True}),
+        ("noexec,nosuid,nodev,user,exec", {"noexec": False}),  # as mount(8) passes "user,exec" in fstab
+        ("_netdev", {"netdev": True}),
+        ("username=bert", {"user": "bert"}),
+        ("user=bert,user", {"user": "bert"}),
+    ],
+)
+def test_words_of_mount_that_mean_something_here(text: str, words: dict[str, str | bool]) -> None:
+    assert read_mount_options([text]) == words
+
+
+def test_a_sloppy_reader_passes_over_what_it_does_not_know() -> None:
+    assert read_mount_options(["vers=3.0,ro"], sloppy=True) == {"read-only": True}
 
 
 @pytest.mark.parametrize("text", ["remount", "dirttl=60", "password=secret", "uid=1000,bind"])
