@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY,
-    path TEXT NOT NULL,
+    path BLOB NOT NULL, -- as bytes: SQLite's text takes no names that are not UTF-8
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
@@ -161,6 +161,10 @@ class DiskCache:
             self._broken = True
             log.warning("the disk cache in %s is switched off: %s", self._folder, error)
             return otherwise
+        except Exception:  # a read that could do without the cache must not fail because of it
+            self._broken = True
+            log.exception("the disk cache in %s failed in a way nobody foresaw and is switched off", self._folder)
+            return otherwise
 
     # ----- in the thread ------------------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class DiskCache:
             self._db = None
 
     def _find(self, path: str, version: Fingerprint) -> CachedFile | None:
-        found = self._index.execute("SELECT id, size, mtime_ns FROM files WHERE path = ?", [path]).fetchall()
+        found = self._index.execute("SELECT id, size, mtime_ns FROM files WHERE path = ?", [_as_bytes(path)]).fetchall()
         current = None
         for file_id, *known in found:
             if Fingerprint(*known) == version:
@@ -264,12 +268,14 @@ class DiskCache:
 
     def _id_of(self, path: str, version: Fingerprint) -> str:
         known = self._index.execute(
-            "SELECT id FROM files WHERE path = ? AND size = ? AND mtime_ns = ?", [path, *version]
+            "SELECT id FROM files WHERE path = ? AND size = ? AND mtime_ns = ?", [_as_bytes(path), *version]
         ).fetchone()
         if known is not None:
             return str(known[0])
         file_id = uuid.uuid4().hex
-        self._index.execute("INSERT INTO files VALUES (?, ?, ?, ?, 0, ?)", [file_id, path, *version, time.time()])
+        self._index.execute(
+            "INSERT INTO files VALUES (?, ?, ?, ?, 0, ?)", [file_id, _as_bytes(path), *version, time.time()]
+        )
         return file_id
 
     def _make_room(self, wanted_bytes: int) -> None:
@@ -281,7 +287,7 @@ class DiskCache:
             self._drop(oldest[0])
 
     def _forget(self, path: str) -> None:
-        for (file_id,) in self._index.execute("SELECT id FROM files WHERE path = ?", [path]).fetchall():
+        for (file_id,) in self._index.execute("SELECT id FROM files WHERE path = ?", [_as_bytes(path)]).fetchall():
             self._drop(file_id)
 
     def _drop(self, file_id: str) -> None:
@@ -293,3 +299,7 @@ class DiskCache:
 
     def _data_path(self, file_id: str) -> Path:
         return self._folder / "data" / file_id[:2] / file_id
+
+
+def _as_bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
