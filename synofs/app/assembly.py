@@ -185,4 +185,5 @@ def _mount_options(settings: Settings) -> MountOptions:
         source=source,
         allow_other=settings.allow_other,
         read_only=settings.read_only,
+        noexec=settings.noexec,
     )

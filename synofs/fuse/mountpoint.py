@@ -31,6 +31,7 @@ class MountOptions:
     source: str  # the first column of mount(8); a colon in it tells coreutils that the mount is remote
     allow_other: bool = False
     read_only: bool = True
+    noexec: bool = False
     deadline_seconds: float = 30.0  # a handler that has no answer by then fails with ETIMEDOUT
     max_tasks: int = 200  # calls served at once; with pyfuse3's 99, slow reads of many files would block everything
     kernel_read_ahead_bytes: int = 1024 * 1024
@@ -71,6 +72,8 @@ class Mount:
         options = {f"fsname={self._options.source.replace(',', '_')}", "subtype=synofs"}
         if self._options.read_only:
             options.add("ro")
+        if self._options.noexec:
+            options.add("noexec")
         if self._options.allow_other:
             # Other users are checked by the kernel against the mode bits. For the mounting user alone we answer
             # access(2) ourselves from the NAS's rights: the kernel would tell root "yes" whatever the NAS thinks.
