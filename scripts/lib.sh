@@ -59,26 +59,42 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
     done
 }
 
-# Runs a command as root, or says which command root has to run.
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif have sudo; then
-        sudo "$@"
+# Runs a command without its chatter; if it fails, shows all that it said.
+quietly() {
+    local said
+    said=$(mktemp)
+    if "$@" >"$said" 2>&1; then
+        rm -f "$said"
     else
-        fail "this needs root and there is no sudo. As root, run: $*"
+        cat "$said" >&2
+        rm -f "$said"
+        return 1
     fi
 }
 
+# apt WHAT ARGS...: apt-get as root, or through sudo.
+apt() {
+    local root=(env DEBIAN_FRONTEND=noninteractive)
+    if [ "$(id -u)" != 0 ]; then
+        have sudo || fail "this needs root, and there is no sudo. As root, run: apt-get $*"
+        root=(sudo "${root[@]}")
+    fi
+    quietly "${root[@]}" apt-get -q "$@" || fail "apt-get $1 failed, see above"
+}
+
 APT_IS_FRESH=
+apt_update() {
+    [ -z "$APT_IS_FRESH" ] || return 0
+    say "fetching the lists of system packages"
+    apt update
+    APT_IS_FRESH=yes
+}
+
 apt_install() {
     have apt-get || fail "missing on this machine, and it has no apt-get to install it: $* (names as in Debian)"
+    apt_update
     say "installing system packages: $*"
-    if [ -z "$APT_IS_FRESH" ]; then
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2
-        APT_IS_FRESH=yes
-    fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2
+    apt install -y --no-install-recommends "$@"
 }
 
 # setup demo|test|check: afterwards `.venv/bin/synofs` exists with the extra of that name, and /dev/fuse can be used.
@@ -87,9 +103,7 @@ setup() {
     python=$(find_python)
     if [ -z "$python" ]; then
         have apt-get || fail "needs Python 3.11 or newer (up to 3.14); please install it"
-        # Package names can be looked up only once the lists are there.
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >&2
-        APT_IS_FRESH=yes
+        apt_update  # names can be looked up only once the lists are there
         packages=$(python_package)
         [ -n "$packages" ] || fail "needs Python 3.11 or newer, and this distribution's packages have none"
         apt_install "$packages"
@@ -120,13 +134,13 @@ install_python_packages() {
         say "making $VENV with $("$python" --version)"
         "$python" -m venv "$VENV"
     fi
-    wanted=$(cat pyproject.toml scripts/lib.sh | sha256sum | cut -c1-16)
+    wanted=$(sha256sum <pyproject.toml | cut -c1-16)
     for stamp in "$VENV/.synofs-check" "$VENV/.synofs-$purpose"; do
         [ -x "$VENV/bin/synofs" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     done
     say "installing Python packages into $VENV (pyfuse3 is compiled; about a minute)"
-    "$VENV/bin/python" -m pip install --disable-pip-version-check -q -e ".[$purpose]" >&2 \
-        || fail "pip could not install the Python packages; its message is above"
+    quietly "$VENV/bin/python" -m pip install --disable-pip-version-check -q -e ".[$purpose]" \
+        || fail "pip could not install the Python packages, see above"
     echo "$wanted" >"$VENV/.synofs-$purpose"
     say "installed in $((SECONDS - started)) s"
 }
