@@ -28,13 +28,13 @@ from synofs.fs.errors import (
 from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listings import Listing, ListingOptions, Listings, Notifier
-from synofs.fs.names import remote_name
+from synofs.fs.names import NAME_MAX_BYTES, remote_name
 from synofs.fs.namespace import Namespace
 from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
 from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
-from synofs.remote import Changed, Fingerprint, NotFound, RemoteEntry, RemoteStore, Rights, Space
+from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteEntry, RemoteStore, Rights, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,8 @@ class Filesystem:
     async def lookup(self, parent: Inode, name: bytes) -> Inode | None:
         """The inode of a name, or None for a name that is certainly not there. The caller counts the lookup."""
         self._need_directory(parent)
+        if len(name) > NAME_MAX_BYTES:
+            raise NameTooLong("a name has 255 bytes at most", path=parent.path())
         if name in (b".", b".."):
             return parent if name == b"." else parent.parent or parent
         listing = self._listings.peek(parent)

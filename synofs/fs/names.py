@@ -8,7 +8,7 @@ normalisation, no replacement of control characters, because a name that was cha
 from __future__ import annotations
 
 HIDDEN_PREFIX = b".synofs-"  # our own temporary names on the NAS; never shown, and refused as names for others
-NAME_MAX_BYTES = 255  # Linux's NAME_MAX; the kernel refuses longer ones before asking us
+NAME_MAX_BYTES = 255  # Linux's NAME_MAX; the kernel asks us about longer ones, too
 
 
 def kernel_name(name: str) -> bytes | None:

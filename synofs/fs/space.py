@@ -35,13 +35,21 @@ class SpaceCache:
 
     async def renew(self) -> None:
         """Ask the NAS. Several shares of one volume count once; an error keeps the last answer."""
+        volumes: list[Space] = []
         try:
-            volumes = {await self._store.space(share) for share in self._shares()}
+            for share in self._shares():
+                space = await self._store.space(share)
+                if space is not None and not any(_same_volume(space, other) for other in volumes):
+                    volumes.append(space)
         except RemoteError:
             return
         except Exception:  # nobody waits for this answer; here it would end the mount
             log.exception("asking for free space failed in a way nobody foresaw")
             return
-        known = [space for space in volumes if space is not None]
-        if known:
-            self._known = Space(sum(space.total_bytes for space in known), sum(space.free_bytes for space in known))
+        if volumes:
+            self._known = Space(sum(space.total_bytes for space in volumes), sum(space.free_bytes for space in volumes))
+
+
+def _same_volume(one: Space, other: Space) -> bool:
+    """The NAS gives volumes no name here. They are asked one after the other, so the free space may have moved."""
+    return one.total_bytes == other.total_bytes and abs(one.free_bytes - other.free_bytes) <= one.total_bytes // 1000

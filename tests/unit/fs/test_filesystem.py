@@ -21,7 +21,7 @@ from synofs.fs.errors import (
 )
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.inodes import Inode
-from synofs.remote import Changed, InputOutput, PermissionDenied, Rights, Space, Unreachable
+from synofs.remote import Changed, InputOutput, NameTooLong, PermissionDenied, Rights, Space, Unreachable
 from tests.trees import revealing, versions_in
 from tests.unit.memory_store import MemoryStore, RecordingNotifier
 from tests.unit.virtual_time import in_virtual_time
@@ -145,6 +145,15 @@ async def test_a_file_has_no_names_in_it(rig: Rig) -> None:
         await rig.fs.lookup(file, b"name")
     with pytest.raises(NotADirectory):
         await rig.fs.opendir(file)
+
+
+async def test_a_name_of_over_255_bytes_is_too_long(rig: Rig, store: MemoryStore) -> None:
+    share = await rig.find("/s")
+    assert await rig.fs.lookup(share, b"x" * 255) is None
+    store.reset()
+    with pytest.raises(NameTooLong):
+        await rig.fs.lookup(share, b"x" * 256)
+    assert store.calls == []
 
 
 async def test_a_name_in_a_huge_folder_is_found_before_its_last_page_has_come(rig: Rig, store: MemoryStore) -> None:

@@ -14,7 +14,7 @@ pytestmark = in_virtual_time
 @pytest.fixture
 def store() -> MemoryStore:
     store = MemoryStore()
-    store.spaces = {"a": Space(100, 60), "b": Space(100, 60), "c": Space(1000, 1), "silent": None}
+    store.spaces = {"a": Space(9000, 60), "b": Space(9000, 63), "c": Space(1000, 1), "silent": None}
     return store
 
 
@@ -22,7 +22,14 @@ async def test_the_volumes_of_the_shares_are_added_and_one_volume_counts_once(st
     cache = SpaceCache(store, lambda: ["a", "b", "c", "silent"])
     assert cache.last_known() == Space(0, 0)
     await cache.renew()
-    assert cache.last_known() == Space(1100, 61)
+    assert cache.last_known() == Space(10000, 61)
+
+
+async def test_volumes_of_one_size_are_told_apart_by_their_free_space(store: MemoryStore) -> None:
+    store.spaces["b"] = Space(9000, 100)
+    cache = SpaceCache(store, lambda: ["a", "b"])
+    await cache.renew()
+    assert cache.last_known() == Space(18000, 160)
 
 
 async def test_an_answer_is_good_for_a_minute(store: MemoryStore) -> None:
@@ -49,7 +56,7 @@ async def test_a_failure_keeps_the_last_answer(store: MemoryStore, error: Except
     await cache.renew()
     with store.fail("space", error):
         await cache.renew()
-    assert cache.last_known() == Space(100, 60)
+    assert cache.last_known() == Space(9000, 60)
 
 
 async def test_a_nas_that_does_not_say_keeps_the_last_answer(store: MemoryStore) -> None:
@@ -57,4 +64,4 @@ async def test_a_nas_that_does_not_say_keeps_the_last_answer(store: MemoryStore)
     await cache.renew()
     store.spaces["a"] = None
     await cache.renew()
-    assert cache.last_known() == Space(100, 60)
+    assert cache.last_known() == Space(9000, 60)
