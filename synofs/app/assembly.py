@@ -177,12 +177,15 @@ def _fs_options(settings: Settings) -> FsOptions:
     )
 
 
+def mount_source(settings: Settings) -> str:
+    """The first column of df and mount(8). The URL's colon tells coreutils that this is a remote filesystem."""
+    return settings.url if settings.share is None else f"{settings.url}/{settings.share}"
+
+
 def _mount_options(settings: Settings) -> MountOptions:
-    # The URL's colon tells coreutils that this is a remote filesystem.
-    source = settings.url if settings.share is None else f"{settings.url}/{settings.share}"
     return MountOptions(
         mountpoint=settings.mountpoint,
-        source=source,
+        source=mount_source(settings),
         allow_other=settings.allow_other,
         read_only=settings.read_only,
         noexec=settings.noexec,

@@ -25,6 +25,9 @@ class Notifier:
     def stopping(self, status: str) -> None:
         self._send(f"STOPPING=1\nSTATUS={status}")
 
+    def alive(self) -> None:
+        self._send("WATCHDOG=1")
+
     def _send(self, message: str) -> None:
         if not self._address:
             return
@@ -36,3 +39,11 @@ class Notifier:
                 sock.send(message.encode())
         except OSError:
             return
+
+
+def watchdog_seconds() -> float | None:
+    """How often systemd wants to hear from this process, at the latest; None: it does not (sd_watchdog_enabled(3))."""
+    microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if not microseconds.isdigit() or microseconds == "0" or (pid and pid != str(os.getpid())):
+        return None
+    return int(microseconds) / 1e6

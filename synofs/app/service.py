@@ -15,13 +15,15 @@ from typing import Any
 
 import trio
 
-from synofs.app.assembly import Parts, serve_mount
+from synofs.app import utab
+from synofs.app.assembly import Parts, mount_source, serve_mount
 from synofs.app.control import Arguments, Command, ControlServer
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.logs import log_path
 from synofs.app.mounts import unmount
 from synofs.app.order import Order
-from synofs.app.sdnotify import Notifier
+from synofs.app.sdnotify import Notifier, watchdog_seconds
+from synofs.app.selftest import SelfTest, feed_watchdog
 from synofs.app.status import one_line, snapshot
 
 log = logging.getLogger(__name__)
@@ -67,9 +69,17 @@ class _Service:
                 self._parts = await serving.start(serve_mount, self._settings, self._credentials)
                 await nursery.start(ControlServer(self._settings.mountpoint, self._commands()).serve)
                 nursery.start_soon(self._report_to_systemd)
+                if (limit := watchdog_seconds()) is not None:
+                    # Two thirds of the time, at most, from one message to the next.
+                    test = SelfTest(self._settings.mountpoint, within_seconds=limit / 3)
+                    nursery.start_soon(feed_watchdog, self._systemd, test, limit / 3)
+                if self._settings.netdev:
+                    await trio.to_thread.run_sync(utab.record, self._settings.mountpoint, mount_source(self._settings))
                 log.info("mounted %s on %s", self._settings.url, self._settings.mountpoint)
                 self._systemd.ready(one_line(self._snapshot()))
                 self._on_ready()
+            if self._settings.netdev:
+                await trio.to_thread.run_sync(utab.forget, self._settings.mountpoint)
             log.info("unmounted %s", self._settings.mountpoint)
             nursery.cancel_scope.cancel()
 
@@ -81,7 +91,7 @@ class _Service:
             task_status.started()
             async for number in signals:
                 log.info("ending on %s", signal.Signals(number).name)
-                self._systemd.stopping("unmounting")
+                self._systemd.stopping(f"unmounting, {self._pending()} uploads pending")
                 if self._parts is None or self._ending:
                     scope.cancel()
                 else:
@@ -92,6 +102,9 @@ class _Service:
         while True:
             await trio.sleep(STATUS_SECONDS)
             self._systemd.status(one_line(self._snapshot()))
+
+    def _pending(self) -> int:
+        return 0 if self._parts is None else int(self._snapshot()["pending_uploads"])
 
     def _snapshot(self) -> dict[str, Any]:
         assert self._parts is not None
