@@ -54,7 +54,7 @@ class Process:
             time.sleep(0.002)
 
     def log_tail(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-6:])
 
     def has_ended(self) -> bool:
         return self.popen.poll() is not None
