@@ -113,6 +113,13 @@ class Server(ABC):
         """What was asked so far, by kind."""
         return Counter(self.line.stats()["requests"])
 
+    def reset_peaks(self) -> None:
+        """Start to look again for the highest number of requests at once."""
+        return
+
+    def peak_requests(self) -> int:
+        return 0  # it is not told
+
     def stop(self) -> None:
         if self._line is not None:
             self._line.stop()
@@ -145,6 +152,9 @@ class SimulatedNas(Server):
     def reset_peaks(self) -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_simnas/stats/reset", method="POST")
         urllib.request.urlopen(request, timeout=30).close()
+
+    def peak_requests(self) -> int:
+        return int(self.stats().get("peak_concurrency", 0))
 
     def requests(self) -> Counter[str]:
         return Counter({name.removeprefix("SYNO.FileStation."): n for name, n in self.stats()["calls"].items()})
