@@ -126,6 +126,7 @@ class Mount:
         self.mountpoint = work / "mnt"
         self.path = self.mountpoint / below
         self.served = server.root / folder
+        self.fresh_memory_bytes = 0
         self._options = options
         self._process: Process | None = None
 
@@ -136,6 +137,7 @@ class Mount:
         try:
             self._process.wait_until(lambda: is_mounted(self.mountpoint), "mounted")
             os.stat(self.mountpoint)
+            self.fresh_memory_bytes = self.resident_bytes()
         except BaseException:
             self.stop()
             raise
@@ -157,6 +159,12 @@ class Mount:
 
     def log_text(self) -> str:
         return (self.work / "mount.log").read_text(errors="replace")
+
+    def kill(self) -> None:
+        """At once: whoever waits for the mount gets an error."""
+        if self._process is not None:
+            self._process.popen.kill()
+            self._process.popen.wait()
 
     def stop(self) -> None:
         process, self._process = self._process, None
