@@ -1,0 +1,212 @@
+"""`scripts/bench [NAME ...]`, or `python -m tests.benchmarks`: measures, prints tables, writes JSON, draws charts.
+
+Contestants take turns (A B C, C B A, ...), so that a machine that is busy for a while is busy for all of them. The
+time that is printed is the median of the turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tests.benchmarks import charts, report
+from tests.benchmarks.datasets import Data
+from tests.benchmarks.goals import judge
+from tests.benchmarks.mounts import CONTESTANTS
+from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache
+from tests.benchmarks.servers import SERVERS, Server
+from tests.benchmarks.stage import Line, Results, Stage
+from tests.benchmarks.workloads import LATENCIES_MS, WORKLOADS, Workload
+
+FREE_BYTES_WANTED = {False: 3 << 30, True: 8 << 30}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in WORKLOADS]
+    if unknown:
+        parser.error(f"no workload is called {unknown[0]!r}; there are: {', '.join(WORKLOADS)}")
+    if given.charts_from:
+        for path in charts.draw(json.loads(given.charts_from.read_text()), given.charts or Path("docs/charts")):
+            print(path)
+        return 0
+    signal.signal(signal.SIGTERM, _end_in_order)
+    bench = Bench(given)
+    try:
+        bench.run()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        bench.close()
+    return bench.finish()
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = "\n".join(f"  {workload.name:<12} {workload.about}" for workload in WORKLOADS.values())
+    who = "\n".join(f"  {contestant.name:<12} {contestant.about}" for contestant in CONTESTANTS.values())
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure synofs, and its peers with the same work.",
+        epilog=f"workloads:\n{names}\n\ncontestants:\n{who}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--peers", action="store_true", help="the same for rclone mount and sshfs")
+    parser.add_argument("--only", metavar="CONTESTANT[,...]", help="these contestants alone")
+    parser.add_argument("--full", action="store_true", help="the sizes of the goals (quick ones are a tenth)")
+    parser.add_argument("--long", action="store_true", help="full, with seven turns each, and the long crash tests")
+    parser.add_argument("--laps", type=int, metavar="N", help="turns of each contestant")
+    parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help=f"round trips (default: {LATENCIES_MS})")
+    parser.add_argument("--charts", type=Path, metavar="DIR", help="draw charts (SVG) into it")
+    parser.add_argument("--charts-from", type=Path, metavar="JSON", help="draw charts of an earlier run, and no more")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where what is served lies (default: in memory)")
+    return parser
+
+
+def _end_in_order(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+class Bench:
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given = given
+        self.full: bool = given.full or given.long
+        self.results = Results()
+        self._started = time.monotonic()
+        self._folders: list[Path] = []
+        self.work = self._folder(None)
+        self.data = Data(self._folder(given.data or _memory(FREE_BYTES_WANTED[self.full])) / "served")
+        self._servers: dict[str, Server] = {}
+
+    def _folder(self, below: Path | None) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="synofs-bench-", dir=below)).resolve()
+        self._folders.append(folder)
+        return folder
+
+    def run(self) -> None:
+        if not drop_page_cache():
+            print("Not root: the page cache is not dropped, so what is on this disk may be read from memory.")
+        chosen = [WORKLOADS[name] for name in self.given.names] or list(WORKLOADS.values())
+        for workload in chosen:
+            for line in workload.lines(tuple(self.given.latency or LATENCIES_MS)):
+                self._measure(workload, line)
+            print(report.table(self.results, workload.name), end="\n\n", flush=True)
+        if self.given.long:
+            self._long_tests()
+
+    def _measure(self, workload: Workload, line: Line) -> None:
+        names = [*self._contestants(workload), *([workload.limit.name] if workload.limit else [])]
+        laps = self.given.laps or (7 if self.given.long else workload.laps)
+        for lap in range(laps):
+            for name in names if lap % 2 == 0 else reversed(names):
+                say(f"{workload.name}, {line}, {lap + 1}/{laps}: {name}")
+                try:
+                    self._once(workload, line, name)
+                except (BenchmarkFailed, OSError, subprocess.SubprocessError, ValueError) as failure:
+                    say(f"  {name} failed: {failure}")
+                    self.results.failed(workload.name, line, name, str(failure))
+        say("")
+
+    def _contestants(self, workload: Workload) -> list[str]:
+        if self.given.only:
+            return [name for name in self.given.only.split(",") if name in workload.contestants]
+        return [name for name in workload.contestants if self.given.peers or name.startswith("synofs")]
+
+    def _once(self, workload: Workload, line: Line, name: str) -> None:
+        contestant = CONTESTANTS.get(name)
+        server = self._server(contestant.server_kind if contestant else "nas")
+        server.line.set(line.latency_ms, line.bandwidth_mbit)
+        stage = Stage(workload.name, contestant, name, server, self.data, line, self.work, self.results, full=self.full)
+        try:
+            if contestant is None:
+                assert workload.limit is not None
+                workload.limit.run(stage)
+            else:
+                workload.run(stage)
+        finally:
+            shutil.rmtree(stage.work, ignore_errors=True)
+
+    def _server(self, kind: str) -> Server:
+        if kind not in self._servers:
+            server = SERVERS[kind](self.data.root, self.work / kind)
+            server.start()
+            self._servers[kind] = server
+        return self._servers[kind]
+
+    def _long_tests(self) -> None:
+        """Tests that have a long mode: many more crashes than the test suite has time for."""
+        repository = Path(__file__).resolve().parents[2]
+        env = {**os.environ, "SYNOFS_LONG_TESTS": "1"}
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", "-k", "crash", "tests"], cwd=repository, env=env)
+
+    def close(self) -> None:
+        for server in self._servers.values():
+            server.stop()
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self) -> int:
+        failed = list(report.failures(self.results))
+        if failed:
+            print("## Failed", *failed, sep="\n", end="\n\n")
+        verdicts = judge(self.results)
+        if verdicts:
+            print("## Goals", report.goals_text(verdicts), sep="\n", end="\n\n")
+        told = self.as_json()
+        print(f"{told['command']}: {told['machine']}, {told['minutes']} minutes")
+        if self.given.json:
+            self.given.json.write_text(json.dumps(told, indent=1) + "\n")
+        if self.given.charts:
+            charts.draw(told, self.given.charts)
+        return 1 if failed else 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
+            "machine": machine(),
+            "minutes": round((time.monotonic() - self._started) / 60, 1),
+            "results": [series.as_json() for series in self.results.series.values()],
+            "goals": [{"goal": v.goal, "met": v.is_met, "found": v.found} for v in judge(self.results)],
+        }
+
+
+def machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores, {memory:.0f} GiB, Linux {kernel} {platform.machine()}, Python {platform.python_version()}"
+
+
+def _memory(bytes_wanted: int) -> Path | None:
+    """A filesystem in memory with that much room: a disk's speed is nobody's merit here."""
+    shm = Path("/dev/shm")
+    if os.access(shm, os.W_OK) and shutil.disk_usage(shm).free >= bytes_wanted:
+        return shm
+    return None
+
+
+def say(text: str) -> None:
+    """Progress, for people alone."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
