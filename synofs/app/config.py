@@ -219,6 +219,8 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "log-level": ("log_level", _one_of(*LOG_LEVELS)),
 }
 
+PATH_OPTIONS = frozenset({"password-file", "ca-file", "cache-dir"})
+
 # Words of mount(8) and fstab that are meant for others (mount itself, systemd, desktops), or that change nothing here:
 # nosuid and nodev always hold, access times are the NAS's, and mount(8) adds rw by itself where ro is not said.
 _GENERIC = frozenset({

@@ -18,6 +18,18 @@ class Problem(Enum):
     INTERNAL = 1, "something nobody foresaw went wrong ({detail})", "please report it, with the log: {log}"
     WRONG_OPTION = 2, "{detail}", "see: synofs {command} --help"
 
+    BAD_PROFILE = 3, "{file}: {detail}", "correct the file; docs/MOUNTING.md lists the keys"
+    NO_PROFILE = (
+        4,
+        "there is no profile {name}",
+        "add [profiles.{name}] to {file}, or name a NAS and a folder",
+    )
+    NO_MOUNTPOINT = (
+        5,
+        "neither the command nor the profile {name} names a folder to mount on",
+        'add mountpoint = "/a/folder" to [profiles.{name}], or name a folder after {name}',
+    )
+
     # This machine
     MOUNTPOINT_MISSING = 10, "there is no folder {mountpoint}", "make it with: mkdir -p {mountpoint}"
     MOUNTPOINT_NO_FOLDER = 11, "{mountpoint} is not a folder", "name an empty folder to mount on"
