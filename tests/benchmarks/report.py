@@ -80,7 +80,8 @@ def requests(counted: Counter[str]) -> str:
 def failures(results: Results) -> Iterator[str]:
     for series in results.series.values():
         for failure in series.failures:
-            yield f"{series.workload} ({series.line}), {series.contestant}: {failure}"
+            last = failure.strip().splitlines()[-1] if failure.strip() else "no reason told"
+            yield f"{series.workload} ({series.line}), {series.contestant}: {last[:200]}"
 
 
 def goals_text(verdicts: list[Verdict]) -> str:
