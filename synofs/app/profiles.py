@@ -12,6 +12,7 @@ with the same name, the user's counts and the machine's is not looked at.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +32,9 @@ from pydantic import (
     create_model,
 )
 
-from synofs.app.config import OPTIONS, PATH_OPTIONS, Words, parse_nas
+from synofs.app.config import OPTIONS, PATH_OPTIONS, Settings, SignInWords, Words, parse_nas, read_settings
 from synofs.app.errors import Failure, Problem
+from synofs.app.mounts import MountEntry, find_mount
 
 FILE_NAME = "config.toml"
 SYSTEM_FOLDER = Path("/etc/synofs")  # not platformdirs' /etc/xdg, where nobody would look
@@ -71,6 +73,33 @@ def resolve(text: str, given: Mapping[str, str | bool], mountpoint: str | None =
     if profile is None:
         return Target(text, mountpoint, dict(given))
     return Target(profile.nas, mountpoint or profile.mountpoint, {**profile.words, **given}, profile.name)
+
+
+def read_mount(
+    text: str, given: Mapping[str, str | bool], mountpoint: str | None = None
+) -> tuple[Settings, SignInWords]:
+    """The settings of a mount of NAS or profile `text`. Raises `NO_PROFILE` or `NO_MOUNTPOINT` for want of a folder."""
+    target = resolve(text, given, mountpoint)
+    if target.mountpoint is None:
+        problem = Problem.NO_PROFILE if target.profile is None else Problem.NO_MOUNTPOINT
+        raise Failure(problem, name=text, file=platformdirs.user_config_path("synofs") / FILE_NAME)
+    return read_settings(target.nas, target.words, target.mountpoint)
+
+
+def read_sign_in(text: str, given: Mapping[str, str | bool]) -> tuple[Settings, SignInWords]:
+    """The settings with which NAS or profile `text` is spoken to, without a folder."""
+    target = resolve(text, given)
+    return read_settings(target.nas, target.words)
+
+
+def find_mounted(text: str) -> MountEntry | None:
+    """The mount on the folder `text`, or else on that of the profile `text`."""
+    entry = find_mount(text)
+    if entry is None:
+        profile = find(text)
+        if profile is not None and profile.mountpoint is not None:
+            entry = find_mount(os.path.expanduser(profile.mountpoint))
+    return entry
 
 
 def find(name: str) -> Profile | None:

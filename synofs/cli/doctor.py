@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from synofs.app.config import read_settings
 from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.doctor import Result, Verdict
 from synofs.app.doctor_machine import examine_machine
 from synofs.app.doctor_nas import examine_nas
 from synofs.app.errors import Failure, Problem
+from synofs.app.profiles import read_sign_in
 from synofs.cli import options as opt
 from synofs.cli.mounting import chosen
 from synofs.cli.terminal import asker, console
@@ -56,7 +56,7 @@ def doctor(
             "fingerprint": fingerprint,
             "insecure-http": insecure_http,
         }
-        settings, words = read_settings(nas, chosen(given))
+        settings, words = read_sign_in(nas, chosen(given))
         credentials = None
         try:
             settings, credentials = find_credentials(settings, words, saved_sign_ins(), asker())

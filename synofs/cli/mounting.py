@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 from typing import Annotated
 
 import typer
 
-from synofs.app import service
-from synofs.app.config import Words, parse_seconds, read_mount_options, read_settings, wrong_option
+from synofs.app import profiles, service
+from synofs.app.config import Words, parse_seconds, read_mount_options, wrong_option
 from synofs.app.control import ControlClient
 from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.launch import prepare, start_daemon
 from synofs.app.logs import log_to_stderr
-from synofs.app.mounts import find_mount, is_dead, unmount
+from synofs.app.mounts import MountEntry, is_dead, unmount
 from synofs.app.order import Order
 from synofs.cli import options as opt
 from synofs.cli.terminal import asker, say
@@ -24,8 +26,11 @@ END_SECONDS = 10.0  # after the unmount: signing out, and the end of the process
 def mount(
     nas: opt.Nas,
     mountpoint: Annotated[
-        str, typer.Argument(metavar="MOUNTPOINT", help="An empty folder of yours.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[MOUNTPOINT]", help="An empty folder of yours (default: the profile's).", show_default=False
+        ),
+    ] = None,
     user: opt.User = None,
     password_file: opt.PasswordFile = None,
     otp: opt.Otp = None,
@@ -53,6 +58,11 @@ def mount(
 
     The password comes from --password-file, from the file that $SYNOFS_PASSWORD_FILE names, from the
     systemd credential synofs-password, or from "synofs login"; otherwise it is asked for.
+
+    Examples:
+      synofs mount https://nas:5001 ~/nas
+      synofs mount anna@nas ~/photos --share photo --read-only
+      synofs mount home          (a profile in ~/.config/synofs/config.toml)
     """
     words = read_mount_options(mount_options or [])
     words |= chosen(
@@ -79,11 +89,13 @@ def mount(
             "log-level": log_level,
         }
     )
-    settings, sign_in_words = read_settings(nas, words, mountpoint)
+    settings, sign_in_words = profiles.read_mount(nas, words, mountpoint)
     settings = prepare(settings)
     order = Order(*find_credentials(settings, sign_in_words, saved_sign_ins(), asker()))
     if foreground:
         log_to_stderr(settings.log_level)
+        faulthandler.enable()
+        faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, to where the log is
         service.run(order, on_ready=lambda: None)
     else:
         start_daemon(order)
@@ -102,10 +114,17 @@ def umount(
     force: Annotated[
         bool, typer.Option("--force", help="Do not wait, and unmount even while the folder is in use.")
     ] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Only clear a folder whose synofs process has ended; else do nothing.")
+    ] = False,
 ) -> None:
-    """Wait until everything is on the NAS, then unmount."""
+    """Wait until everything is on the NAS, then unmount. MOUNTPOINT may be the name of a profile."""
     seconds = read_seconds("timeout", timeout, "umount")
-    entry = find_mount(mountpoint)
+    entry = profiles.find_mounted(mountpoint)
+    if dead:
+        if entry is not None and is_dead(entry.mountpoint):
+            _clear(entry)
+        return
     if entry is None:
         raise Failure(Problem.NOT_MOUNTED, mountpoint=mountpoint)
     try:
@@ -118,10 +137,15 @@ def umount(
     except Failure as failure:
         if failure.problem is not Problem.DAEMON_GONE and not (force and failure.problem is Problem.NO_ANSWER):
             raise
-        dead = is_dead(entry.mountpoint)
-        unmount(entry.mountpoint, lazy=force or dead)
-        if dead:
-            say(f"cleared {entry.mountpoint}, whose synofs process had ended")
+        if is_dead(entry.mountpoint):
+            _clear(entry)
+        else:
+            unmount(entry.mountpoint, lazy=force)
+
+
+def _clear(entry: MountEntry) -> None:
+    unmount(entry.mountpoint, lazy=True)
+    say(f"cleared {entry.mountpoint}, whose synofs process had ended")
 
 
 def read_seconds(name: str, text: str, command: str) -> float:

@@ -28,7 +28,7 @@ def _switch(name: str, help_: str, panel: str) -> typer.models.OptionInfo:
     return option
 
 
-NAS_HELP = "https://HOST:5001, USER@HOST or HOST"
+NAS_HELP = "https://HOST:5001, USER@HOST, HOST, or the name of a profile"
 
 Nas = Annotated[str, typer.Argument(metavar="NAS", help=NAS_HELP, show_default=False)]
 Mountpoint = Annotated[str, typer.Argument(metavar="MOUNTPOINT", help="The mounted folder.", show_default=False)]

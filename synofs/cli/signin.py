@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from synofs.app.config import parse_nas, read_settings
+from synofs.app.config import parse_nas
 from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
+from synofs.app.profiles import read_sign_in, resolve
 from synofs.app.signin import sign_in_and_remember
 from synofs.cli import options as opt
 from synofs.cli.mounting import chosen
@@ -32,7 +33,7 @@ def login(
         "fingerprint": fingerprint,
         "insecure-http": insecure_http,
     }
-    settings, words = read_settings(nas, chosen(given))
+    settings, words = read_sign_in(nas, chosen(given))
     somebody = asker()
     settings, credentials = find_credentials(settings, words, None, somebody)
     store = saved_sign_ins()
@@ -42,7 +43,7 @@ def login(
 
 def logout(nas: opt.Nas) -> None:
     """Forget what "synofs login" saved for a NAS. Mounts that are there go on."""
-    address = parse_nas(nas)
+    address = parse_nas(resolve(nas, {}).nas)
     store = saved_sign_ins()
     if not store.forget(address.url):
         raise Failure(Problem.NO_SAVED_SIGN_IN, nas=address.url)
