@@ -72,19 +72,21 @@ quietly() {
     fi
 }
 
-# apt WHAT ARGS...: apt-get as root, or through sudo.
+# As root, or through sudo. `$1` is what to tell somebody who can do neither.
+need_root() {
+    [ "$(id -u)" = 0 ] || have sudo || fail "this needs root, and there is no sudo. As root, run: $1"
+}
+
 apt() {
-    local root=(env DEBIAN_FRONTEND=noninteractive)
-    if [ "$(id -u)" != 0 ]; then
-        have sudo || fail "this needs root, and there is no sudo. As root, run: apt-get $*"
-        root=(sudo "${root[@]}")
-    fi
-    quietly "${root[@]}" apt-get -q "$@" || fail "apt-get $1 failed, see above"
+    local command=(env DEBIAN_FRONTEND=noninteractive apt-get -q "$@")
+    [ "$(id -u)" = 0 ] || command=(sudo "${command[@]}")
+    quietly "${command[@]}" || fail "apt-get $1 failed, see above"
 }
 
 APT_IS_FRESH=
 apt_update() {
     [ -z "$APT_IS_FRESH" ] || return 0
+    need_root "apt-get update"
     say "fetching the lists of system packages"
     apt update
     APT_IS_FRESH=yes
@@ -92,6 +94,7 @@ apt_update() {
 
 apt_install() {
     have apt-get || fail "missing on this machine, and it has no apt-get to install it: $* (names as in Debian)"
+    need_root "apt-get install $*"
     apt_update
     say "installing system packages: $*"
     apt install -y --no-install-recommends "$@"

@@ -31,6 +31,7 @@ class Problem(Enum):
     )
 
     # This machine
+    FUSE_FORBIDDEN = 9, "you may not open /dev/fuse, so you cannot mount", "have root run: chmod 666 /dev/fuse"
     MOUNTPOINT_MISSING = 10, "there is no folder {mountpoint}", "make it with: mkdir -p {mountpoint}"
     MOUNTPOINT_NO_FOLDER = 11, "{mountpoint} is not a folder", "name an empty folder to mount on"
     MOUNTPOINT_NOT_EMPTY = 12, "{mountpoint} is not empty", "name an empty folder, so that the mount hides nothing"
@@ -47,7 +48,7 @@ class Problem(Enum):
         "have root add the line user_allow_other to /etc/fuse.conf",
     )
     MOUNTPOINT_FORBIDDEN = 17, "you may not mount on {mountpoint} ({detail})", "name an empty folder of your own"
-    MOUNT_REFUSED = 18, "the kernel did not take the mount ({detail})", "ask this machine with: synofs doctor"
+    MOUNT_REFUSED = 18, "the kernel did not take the mount ({detail})", "the reason is in its log: {log}"
 
     CACHE_IN_USE = (
         19,

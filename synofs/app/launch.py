@@ -101,11 +101,11 @@ def _await_report(daemon: subprocess.Popen[bytes], reader: int, log: Path) -> No
 def _await_answer(mountpoint: str) -> None:
     """See the mount with this process's own eyes: listed by the kernel, and answering."""
     if find_mount(mountpoint) is None:
-        raise Failure(Problem.MOUNT_REFUSED, detail="it is not in the kernel's list of mounts")
+        raise Failure(Problem.MOUNT_REFUSED, detail="it is not in the kernel's list", log=log_path(mountpoint))
     try:
         os.stat(mountpoint)
     except OSError as exc:
-        raise Failure(Problem.MOUNT_REFUSED, detail=exc.strerror) from exc
+        raise Failure(Problem.MOUNT_REFUSED, detail=exc.strerror, log=log_path(mountpoint)) from exc
 
 
 def _end(daemon: subprocess.Popen[bytes], mountpoint: str) -> None:

@@ -97,6 +97,8 @@ def require_fuse(*, allow_other: bool) -> None:
     """Raise the failure that a mount would meet on this machine, whatever the mountpoint."""
     if not os.path.exists(FUSE_DEVICE):
         raise Failure(Problem.NO_FUSE)
+    if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
+        raise Failure(Problem.FUSE_FORBIDDEN)  # fusermount3 opens it as the user who calls it
     if os.geteuid() == 0:
         return
     if shutil.which("fusermount3") is None:

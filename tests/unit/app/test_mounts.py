@@ -82,6 +82,14 @@ def test_without_the_device_nothing_is_tried(monkeypatch: pytest.MonkeyPatch, tm
     assert caught.value.problem is Problem.NO_FUSE
 
 
+def test_a_device_that_may_not_be_opened_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mounts, "FUSE_DEVICE", str(tmp_path))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(Failure) as caught:
+        mounts.require_fuse(allow_other=False)
+    assert caught.value.problem is Problem.FUSE_FORBIDDEN
+
+
 def test_allow_other_needs_the_word_of_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     conf = tmp_path / "fuse.conf"
     monkeypatch.setattr(mounts, "FUSE_CONF", conf)
