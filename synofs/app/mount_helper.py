@@ -156,9 +156,14 @@ def unmount_call(arguments: Sequence[str]) -> None:
     if call.at_once or is_dead(entry.mountpoint):
         unmount(entry.mountpoint, lazy=True)
         return
-    with ControlClient.connect(entry) as daemon:
-        daemon.ask("umount", timeout_seconds=UNMOUNT_SECONDS, within_seconds=UNMOUNT_SECONDS + 20)
-        daemon.wait_for_end(END_SECONDS)
+    try:
+        with ControlClient.connect(entry) as daemon:
+            daemon.ask("umount", timeout_seconds=UNMOUNT_SECONDS, within_seconds=UNMOUNT_SECONDS + 20)
+            daemon.wait_for_end(END_SECONDS)
+    except Failure as failure:
+        if failure.problem is not Problem.DAEMON_GONE:
+            raise
+        unmount(entry.mountpoint)  # it cannot be asked, but it waits for uploads by itself before it ends
 
 
 class _Parser(argparse.ArgumentParser):
