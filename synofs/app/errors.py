@@ -121,6 +121,11 @@ class Problem(Enum):
 
     CHECKS_FAILED = 60, "{failed} checks failed", "the fixes stand beside them"
     DEMO_FAILED = 61, "the demo failed: {detail}", "run it again; please report it if that does not help"
+    UNITS_REFUSED = 62, "systemd refuses: {detail}", "systemctl status and journalctl -xe may tell more"
+    UNITS_NOT_WRITTEN = 63, "{folder} cannot be written to ({detail})", "run it as its owner, or print with --print"
+    NO_SYSTEMD = 64, "the program {program} is missing", "this needs systemd; without it, use /etc/fstab"
+    NO_PROGRAM = 65, "the program {name} is missing", "install synofs again"
+    NEEDS_ROOT = 66, "this is for root", "run it with sudo; to see what it would do: synofs {command} --print"
     INTERRUPTED = 130, "interrupted", "nothing was left behind"
 
     @property

@@ -82,7 +82,7 @@ def read_mount(
     target = resolve(text, given, mountpoint)
     if target.mountpoint is None:
         problem = Problem.NO_PROFILE if target.profile is None else Problem.NO_MOUNTPOINT
-        raise Failure(problem, name=text, file=platformdirs.user_config_path("synofs") / FILE_NAME)
+        raise Failure(problem, name=text, file=user_file())
     return read_settings(target.nas, target.words, target.mountpoint)
 
 
@@ -107,10 +107,14 @@ def find(name: str) -> Profile | None:
     return load().get(name) if NAME.fullmatch(name) else None
 
 
+def user_file() -> Path:
+    return platformdirs.user_config_path("synofs") / FILE_NAME
+
+
 def load() -> dict[str, Profile]:
     """All profiles. Raises `BAD_PROFILE`, which names the file and everything in it that is wrong."""
     profiles: dict[str, Profile] = {}
-    for file in (SYSTEM_FOLDER / FILE_NAME, platformdirs.user_config_path("synofs") / FILE_NAME):
+    for file in (SYSTEM_FOLDER / FILE_NAME, user_file()):
         profiles |= read(file)
     return profiles
 

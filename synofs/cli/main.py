@@ -11,7 +11,7 @@ from typer.exceptions import Abort, TyperException
 
 import synofs
 from synofs.app.errors import Failure, Problem
-from synofs.cli import demo, doctor, mounting, running, signin
+from synofs.cli import demo, doctor, mounting, running, signin, units
 
 app = typer.Typer(
     name="synofs",
@@ -42,6 +42,7 @@ app.command("flush")(running.flush)
 app.command("refresh")(running.refresh)
 app.command("login")(signin.login)
 app.command("logout")(signin.logout)
+app.command("units")(units.units)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 
