@@ -14,9 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
 import synofs
 from synofs.app import profiles
@@ -136,10 +138,14 @@ def check(units: Units) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in units.files.items():
             Path(folder, name).write_text(text, encoding="utf-8")
+        # A user's units need a runtime directory to be looked at, be nobody logged in.
+        environment = {"XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR") or folder}
         names = [str(Path(folder, name)) for name in units.files]
-        done = _run("systemd-analyze", "verify", "--man=no", units.scope.switch, *names)
-    complaints = [line for line in done.stderr.splitlines() if folder in line or any(n in line for n in units.files)]
-    if done.returncode or complaints:
+        done = _run("systemd-analyze", "verify", "--man=no", units.scope.switch, *names, environment=environment)
+    # It speaks of other units of the machine, too, and calls a template by the name of some instance.
+    marks = [folder, *(re.split(r"(?<=@)|\.", name)[0] for name in units.files)]
+    complaints = [line for line in done.stderr.splitlines() if any(mark in line for mark in marks)]
+    if complaints or done.returncode:
         raise Failure(Problem.UNITS_REFUSED, detail="; ".join(complaints or done.stderr.splitlines()[-1:]))
 
 
@@ -182,11 +188,10 @@ def enable(units: Units) -> None:
             raise Failure(Problem.UNITS_REFUSED, detail=" ".join(done.stderr.split()))
 
 
-def has_password(
-    profile: Profile, credstore: Sequence[Path] = (Path("/etc/credstore"), Path("/run/credstore"))
-) -> bool:
+def has_password(profile: Profile) -> bool:
     """Whether a system service finds a password without root's saved sign-in."""
-    return "password-file" in profile.words or any((place / f"synofs-{profile.name}").exists() for place in credstore)
+    stored = (place / f"synofs-{profile.name}" for place in CREDSTORES)
+    return "password-file" in profile.words or any(file.exists() for file in stored)
 
 
 def need_profile(name: str) -> Profile:
@@ -197,7 +202,7 @@ def need_profile(name: str) -> Profile:
     return profile
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, environment: Mapping[str, str] = MappingProxyType({})) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
@@ -205,7 +210,7 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
             capture_output=True,
             text=True,
             timeout=TOOL_SECONDS,
-            env={**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"},
+            env={**os.environ, **environment, "LC_ALL": "C", "SYSTEMD_COLORS": "0"},
             check=False,
         )
     except FileNotFoundError as exc:
