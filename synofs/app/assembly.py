@@ -36,7 +36,6 @@ from synofs.fuse.mountpoint import Mount, MountOptions
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 60.0  # systemd waits 90 s for a unit to stop; what is not sent by then stays in the journal
 SIGN_IN_SECONDS = 9.0  # so that a host that never answers is reported in under 10
 
 
@@ -76,7 +75,7 @@ async def serve_mount(
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
                 task_status.started(Parts(heartbeat, client, reader, filesystem, mount))
-            pending = await filesystem.finish(within_seconds=DRAIN_SECONDS)  # the kernel has let go
+            pending = await filesystem.finish(within_seconds=settings.drain_seconds)  # the kernel has let go
             nursery.cancel_scope.cancel()
         if pending:
             raise Failure(Problem.UPLOADS_PENDING, pending=pending)

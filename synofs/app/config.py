@@ -63,6 +63,7 @@ class Settings:
     umask: int = 0o022
     allow_other: bool = False
     max_requests: int = 6
+    drain_seconds: float = 60.0  # the end waits so long for uploads; systemd gives a unit 90 s for all of its end
     log_level: str = "info"
 
     @property
@@ -216,6 +217,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "umask": ("umask", parse_umask),
     "allow-other": ("allow_other", None),
     "max-requests": ("max_requests", _number(1, 64)),
+    "drain-timeout": ("drain_seconds", parse_seconds),
     "log-level": ("log_level", _one_of(*LOG_LEVELS)),
 }
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from synofs.app import profiles
-from synofs.app.assembly import DRAIN_SECONDS, mount_source
+from synofs.app.assembly import mount_source
 from synofs.app.config import Settings, SignInWords, Words, read_mount_options, wrong_option
 from synofs.app.control import ControlClient
 from synofs.app.credentials import find_credentials, saved_sign_ins
@@ -28,7 +28,7 @@ from synofs.app.order import Order
 DONE, WRONG_CALL, MACHINE_FAILED, INTERRUPTED, MOUNT_FAILED = 0, 1, 2, 8, 32
 END_SECONDS = 10.0
 # umount(8) waits for a helper as long as it takes; systemd for 90 s, and then it kills umount.
-UNMOUNT_SECONDS = DRAIN_SECONDS
+UNMOUNT_SECONDS = 60.0
 
 # Waits for the end of the daemon, then takes away what it left, were it dead. Standard library only: it stays.
 GUARD = """

@@ -50,6 +50,7 @@ def mount(
     cache_dir: opt.CacheDir = None,
     cache_size: opt.CacheSize = None,
     max_requests: opt.MaxRequests = None,
+    drain_timeout: opt.DrainTimeout = None,
     log_level: opt.LogLevel = None,
     mount_options: opt.MountOptions = None,
     foreground: opt.Foreground = False,
@@ -86,6 +87,7 @@ def mount(
             "cache-dir": cache_dir,
             "cache-size": cache_size,
             "max-requests": max_requests,
+            "drain-timeout": drain_timeout,
             "log-level": log_level,
         }
     )

@@ -64,6 +64,10 @@ CacheSize = Annotated[
 MaxRequests = Annotated[
     str | None, _option("max-requests", "N", "Requests to the NAS at once, at most (default: 6).", _SPEED)
 ]
+DrainTimeout = Annotated[
+    str | None,
+    _option("drain-timeout", "SECONDS", "How long an end waits for uploads (default: 60). The rest is kept.", _SPEED),
+]
 
 LogLevel = Annotated[str | None, _option("log-level", "LEVEL", "debug, info (default), warning or error.", _MACHINE)]
 MountOptions = Annotated[

@@ -160,6 +160,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         "umask": "077",
         "allow-other": True,
         "max-requests": "3",
+        "drain-timeout": "5m",
         "log-level": "debug",
     }
     assert set(words) == set(OPTIONS)
@@ -186,6 +187,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         umask=0o77,
         allow_other=True,
         max_requests=3,
+        drain_seconds=300,
         log_level="debug",
     )
     assert (sign_in.password_file, sign_in.otp) == (str(file), "123456")
