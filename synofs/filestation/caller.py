@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ import trio
 from synofs.filestation import retry
 from synofs.filestation.auth import AuthManager
 from synofs.filestation.calls import ApiCall
+from synofs.filestation.health import Health
 from synofs.filestation.retry import RetryOptions
 from synofs.filestation.wire import Session, Wire
 from synofs.remote import RemoteError, TimedOut
@@ -42,8 +44,17 @@ class Attempt:
 class Caller:
     """Makes calls until they succeed, fail for good, or are out of time."""
 
-    def __init__(self, wire: Wire, auth: AuthManager, options: RetryOptions, metadata_deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        auth: AuthManager,
+        options: RetryOptions,
+        metadata_deadline_seconds: float,
+        health: Health | None = None,
+    ) -> None:
+        """Without `health` the NAS counts as there, and only deadlines end a call."""
         self.wire = wire
+        self._waiting = health.waiting if health is not None else nullcontext
         self._auth = auth
         self._options = options
         self._deadline_seconds = metadata_deadline_seconds
@@ -73,7 +84,15 @@ class Caller:
         idempotent: bool,
         patience_seconds: float | None = None,
     ) -> T:
-        """Repeat `attempt` where that may be done, as long as the next one starts within `patience_seconds`."""
+        """Repeat `attempt` where that may be done, as long as the next one starts within `patience_seconds`, and as
+        long as the NAS is there."""
+        with self._waiting():
+            return await self._run(attempt, idempotent, patience_seconds)
+        raise AssertionError("a call that was given up has raised")
+
+    async def _run(
+        self, attempt: Callable[[Attempt], Awaitable[T]], idempotent: bool, patience_seconds: float | None
+    ) -> T:
         patience = self._deadline_seconds if patience_seconds is None else patience_seconds
         give_up_at = trio.current_time() + patience
         repeats = renewals = 0

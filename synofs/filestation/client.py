@@ -21,6 +21,7 @@ from synofs.filestation.caller import Caller
 from synofs.filestation.changes import Changes
 from synofs.filestation.discovery import INFO_PATHS, ApiInfo
 from synofs.filestation.download import Downloader
+from synofs.filestation.health import Health, HealthOptions
 from synofs.filestation.lanes import Lane, LaneOptions, Lanes
 from synofs.filestation.listing import Pager, PagingOptions
 from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, matched, space_of
@@ -69,6 +70,7 @@ class ClientOptions:
     paging: PagingOptions = field(default_factory=PagingOptions)
     tasks: TaskOptions = field(default_factory=TaskOptions)
     upload: UploadOptions = field(default_factory=UploadOptions)
+    health: HealthOptions = field(default_factory=HealthOptions)
 
     def __post_init__(self) -> None:
         if self.max_requests < 1:
@@ -128,7 +130,11 @@ class FileStationClient:
         self._transport = transport or RequestsTransport(options.transport_options())
         self._wire = Wire(self._transport, self._lanes, self._counters)
         self._auth = AuthManager(self._wire, credentials, options.auth)
-        self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds)
+        # The probe has a connection of its own: the others may all be stuck.
+        self._probe_transport = transport or RequestsTransport(options.transport_options())
+        self._probe_wire = Wire(self._probe_transport, Lanes(LaneOptions(1)), Counters())
+        self.health = Health(self.probe, self._counters.activity, options.health)
+        self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds, self.health)
         self._pager = Pager(options.paging)
         self._downloader = Downloader(self._caller, self._counters)
         self._changes = Changes(self._caller, Tasks(self._caller, options.tasks))
@@ -144,6 +150,7 @@ class FileStationClient:
         """Sign out (a few seconds at most) and close all connections. Never raises a RemoteError."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SIGN_OUT_SECONDS):
             await self._auth.sign_out()
+        await self._probe_transport.aclose()
         await self._transport.aclose()
 
     async def __aenter__(self) -> FileStationClient:
@@ -175,7 +182,7 @@ class FileStationClient:
         with trio.move_on_after(seconds):
             for path in INFO_PATHS:
                 try:
-                    await self._wire.ask(call, dict[str, ApiInfo], lane=Lane.SIGN_IN, info_path=path)
+                    await self._probe_wire.ask(call, dict[str, ApiInfo], lane=Lane.SIGN_IN, info_path=path)
                     return
                 except (BadAnswer, NotANas):
                     if path == INFO_PATHS[-1]:

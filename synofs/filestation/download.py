@@ -60,6 +60,7 @@ class Downloader:
                 this.session,
                 reception,
                 headers={"Range": f"bytes={start}-{reception.end - 1}"},
+                length=reception.end - start,
                 answer_seconds=this.answer_seconds,
                 fresh_connection=this.fresh_connection,
             )

@@ -22,7 +22,8 @@ class Lane(IntEnum):
 
     SIGN_IN = 0  # everybody else waits for it, so it waits for nobody
     METADATA = 1
-    BULK = 2
+    SMALL = 2  # a small file: over as soon as a listing is, so it may use every lane
+    BULK = 3
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,19 @@ class Lanes:
     def _next_lane(self) -> Lane | None:
         if self._waiting[Lane.SIGN_IN]:
             return Lane.SIGN_IN
-        metadata, bulk = self._waiting[Lane.METADATA], self._waiting[Lane.BULK]
-        bulk_may = bool(bulk) and self._active[Lane.BULK] < self._allowed_bulk
-        if metadata and bulk_may and self._active[Lane.BULK] == 0:
+        metadata = self._waiting[Lane.METADATA]
+        transfer = self._next_transfer()
+        if metadata and transfer is not None and self._active[Lane.SMALL] + self._active[Lane.BULK] == 0:
             # A tree walk that never ends must not keep the only transfer out: who came first goes first.
-            return Lane.BULK if bulk[0].arrival < metadata[0].arrival else Lane.METADATA
-        if metadata:
-            return Lane.METADATA
+            first = self._waiting[transfer][0].arrival < metadata[0].arrival
+            return transfer if first else Lane.METADATA
+        return Lane.METADATA if metadata else transfer
+
+    def _next_transfer(self) -> Lane | None:
+        """Small ones first: they are over soon."""
+        if self._waiting[Lane.SMALL]:
+            return Lane.SMALL
+        bulk_may = self._waiting[Lane.BULK] and self._active[Lane.BULK] < self._allowed_bulk
         return Lane.BULK if bulk_may else None
 
     @property

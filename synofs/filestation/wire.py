@@ -102,6 +102,14 @@ class Counters:
     api_calls: Counter[str] = field(default_factory=Counter)
     bytes_read: int = 0
     bytes_written: int = 0
+    answers: int = 0
+
+    def activity(self) -> int:
+        """Grows with every sign of life of the NAS."""
+        return self.answers + self.bytes_read + self.bytes_written
+
+
+SMALL_BYTES = 256 * 1024  # a transfer of this size takes no longer than an answer does
 
 
 class Wire:
@@ -154,6 +162,7 @@ class Wire:
         sink: BodySink,
         *,
         headers: Mapping[str, str],
+        length: int,
         answer_seconds: float = 30.0,
         fresh_connection: bool = False,
     ) -> Response:
@@ -169,7 +178,7 @@ class Wire:
             bulk=True,
             fresh_connection=fresh_connection,
         )
-        async with self._attempt(call, Lane.BULK):
+        async with self._attempt(call, _lane(length)):
             return await self._transport.send(request, sink)
 
     async def post_file(
@@ -197,7 +206,7 @@ class Wire:
             bulk=True,
             fresh_connection=fresh_connection,
         )
-        async with self._attempt(call, Lane.BULK):
+        async with self._attempt(call, _lane(body.length)):
             response = await self._transport.send(request)
             check_status(response.head, call.path)
             return data_of(call.api, response.body, kind, path=call.path)
@@ -227,11 +236,19 @@ class Wire:
                 except TransportError as exc:
                     self.trouble = self.trouble or isinstance(exc, ConnectError)
                     raise translated(exc, call.path) from exc
+                except RemoteError:
+                    self._counters.answers += 1
+                    raise
+                self._counters.answers += 1
             except RemoteError as exc:
                 if retry.is_overload(exc):
                     passage.overloaded()
                 raise
             passage.went_well()
+
+
+def _lane(length: int) -> Lane:
+    return Lane.SMALL if length <= SMALL_BYTES else Lane.BULK
 
 
 # ----- failures -------------------------------------------------------------------------------------------------

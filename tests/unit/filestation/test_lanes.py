@@ -184,3 +184,19 @@ async def test_bulk_shrinks_with_the_lanes() -> None:
         assert people.inside == ["b0", "b1"]
         await people.enter("m0", Lane.METADATA)
         assert people.inside == ["b0", "b1", "m0"]
+
+
+async def test_small_files_may_use_every_lane_but_let_metadata_first() -> None:
+    async with crowd(max_requests=2) as all_:
+        await all_.enter("small 1", Lane.SMALL)
+        await all_.enter("small 2", Lane.SMALL)
+        assert all_.inside == ["small 1", "small 2"]
+        await all_.enter("bulk", Lane.BULK)
+        await all_.enter("small 3", Lane.SMALL)
+        await all_.enter("listing", Lane.METADATA)
+        await all_.leave("small 1")
+        assert all_.inside == ["small 2", "listing"]
+        await all_.leave("small 2")
+        assert all_.inside == ["listing", "small 3"]
+        await all_.leave("small 3")
+        assert all_.inside == ["listing", "bulk"]

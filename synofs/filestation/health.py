@@ -1,0 +1,113 @@
+"""Is the NAS there? Found out within seconds, so that nobody waits for one that is not.
+
+While calls wait and nothing moves, a probe on a connection of its own asks for a sign of life: the question for the
+API map, which no disk has to spin up for. A NAS that answers it is awake, however slow the calls are. One that does
+not for `away_after_seconds` is *away*: the calls that wait fail, and new ones fail at once, until a probe succeeds.
+A restart of the NAS's web server is shorter than that, and is waited out.
+
+    there --nothing moves, probes fail for a while--> away --a probe succeeds--> there
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from synofs.remote import RemoteError, Unreachable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HealthOptions:
+    quiet_seconds: float = 1.0  # calls wait, and nothing has moved for so long: ask
+    probe_seconds: float = 1.75  # how long a probe waits
+    away_after_seconds: float = 3.0  # from the first doubt on
+    pause_seconds: float = 0.5  # between two looks
+    away_pause_seconds: float = 2.0  # between two probes while the NAS is away
+
+
+class Health:
+    def __init__(
+        self, probe: Callable[[], Awaitable[None]], activity: Callable[[], int], options: HealthOptions
+    ) -> None:
+        """`probe` raises a `RemoteError` when there is no sign of life; `activity` grows with everything that comes
+        from the NAS."""
+        self._probe = probe
+        self._activity = activity
+        self._options = options
+        self._calls: dict[trio.CancelScope, float] = {}  # those that wait -> since when
+        self._doubt = trio.Event()  # a call waits, or a connection could not be made
+        self.away = False
+        self.on_change: Callable[[bool], None] = lambda there: None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a call: it ends with `Unreachable` when the NAS is found to be away."""
+        if self.away:
+            raise Unreachable("the NAS is away")
+        scope = trio.CancelScope()
+        self._calls[scope] = trio.current_time()
+        self._doubt.set()
+        try:
+            with scope:
+                yield
+        finally:
+            del self._calls[scope]
+        if scope.cancelled_caught:
+            raise Unreachable("the NAS went away")
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Watch until cancelled. Without it the NAS counts as there, and calls wait for their own deadlines."""
+        task_status.started()
+        while True:
+            if self.away:
+                await trio.sleep(self._options.away_pause_seconds)
+                if await self._answers():
+                    self._set_away(False)
+            elif not self._calls:
+                self._doubt = trio.Event()
+                await self._doubt.wait()
+            else:
+                await self._watch()
+
+    async def _watch(self) -> None:
+        """Calls are waiting: look whether anything moves; if not, probe until it is clear how things stand."""
+        options = self._options
+        seen = self._activity()
+        await trio.sleep(options.pause_seconds)
+        now = trio.current_time()
+        if self._activity() != seen or not any(now - since >= options.quiet_seconds for since in self._calls.values()):
+            return
+        doubt_since = now
+        while not await self._answers():
+            if trio.current_time() - doubt_since >= options.away_after_seconds or not self._calls:
+                break
+            await trio.sleep(options.pause_seconds)
+        else:
+            return
+        if self._calls:
+            self._set_away(True)
+
+    async def _answers(self) -> bool:
+        with trio.move_on_after(self._options.probe_seconds):
+            try:
+                await self._probe()
+            except RemoteError:
+                return False
+            return True
+        return False
+
+    def _set_away(self, away: bool) -> None:
+        self.away = away
+        if away:
+            log.warning("the NAS is away; what is known of it goes on being served")
+            for scope in list(self._calls):
+                scope.cancel()
+        else:
+            log.warning("the NAS is back")
+        self.on_change(not away)
