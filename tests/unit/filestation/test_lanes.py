@@ -186,6 +186,7 @@ async def test_bulk_shrinks_with_the_lanes() -> None:
         assert people.inside == ["b0", "b1", "m0"]
 
 
+@pytest.mark.trio
 async def test_small_files_may_use_every_lane_but_let_metadata_first() -> None:
     async with crowd(max_requests=2) as all_:
         await all_.enter("small 1", Lane.SMALL)
