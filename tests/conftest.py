@@ -156,7 +156,7 @@ def _synofs_mounts_below(directory: Path) -> list[str]:
     return mounts
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before anybody clears temporary directories, through the mount onto the NAS
 def pytest_sessionfinish(session: pytest.Session) -> None:
     factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
     left = _synofs_mounts_below(factory.getbasetemp())

@@ -18,7 +18,6 @@ import trio
 
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
-from synofs.app.heartbeat import Heartbeat
 from synofs.app.identity import mount_id
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
@@ -28,7 +27,6 @@ from synofs.content.reader import Reader, ReaderOptions
 from synofs.content.staging import StagingArea
 from synofs.filestation.auth import Credentials
 from synofs.filestation.client import ClientOptions, FileStationClient
-from synofs.filestation.requests_transport import RequestsTransport
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
@@ -43,7 +41,6 @@ SIGN_IN_SECONDS = 9.0  # so that a host that never answers is reported in under 
 class Parts:
     """A mount that is being served."""
 
-    heartbeat: Heartbeat
     client: FileStationClient
     reader: Reader
     filesystem: Filesystem
@@ -56,8 +53,7 @@ async def serve_mount(
     task_status: trio.TaskStatus[Parts] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Sign in, mount, and serve until the mount ends; the started value comes once the kernel has it."""
-    heartbeat = Heartbeat(RequestsTransport(client_options(settings).transport_options()))
-    client = FileStationClient(client_options(settings), credentials, transport=heartbeat)
+    client = FileStationClient(client_options(settings), credentials)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_shielded, client.aclose)
         await sign_in(client, settings)
@@ -70,11 +66,13 @@ async def serve_mount(
             notifier = KernelNotifier()
             filesystem = Filesystem(client, _fs_options(settings), reader, notifier, staging, _write_options(settings))
             await nursery.start(filesystem.run)
+            client.health.on_change = filesystem.nas_changed
+            await nursery.start(client.health.run)
 
             mount = Mount(filesystem, _mount_options(settings), notifier)
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
-                task_status.started(Parts(heartbeat, client, reader, filesystem, mount))
+                task_status.started(Parts(client, reader, filesystem, mount))
             pending = await filesystem.finish(within_seconds=settings.drain_seconds)  # the kernel has let go
             nursery.cancel_scope.cancel()
         if pending:

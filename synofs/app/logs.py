@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def log_path(mountpoint: str) -> Path:
     """The daemon's log file for a mountpoint."""
     name = os.path.basename(mountpoint) or "root"
     return platformdirs.user_state_path("synofs") / f"{name}-{mount_id(mountpoint)[:8]}.log"
+
+
+def keep_traceback(error: BaseException) -> Path:
+    """Write down what a command that ended in an unforeseen way has to say; returns where."""
+    path = platformdirs.user_state_path("synofs") / "crash.log"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:
+        file.write(redact("".join(traceback.format_exception(error))) + "\n")
+    return path
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def log_to_stderr(level: str) -> None:

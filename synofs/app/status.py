@@ -14,9 +14,10 @@ from synofs.app.logs import log_path
 def snapshot(parts: Parts, settings: Settings, started_at: float) -> dict[str, Any]:
     """The names of the interface first; scripts rely on them."""
     client = parts.client.stats()
+    health = parts.client.health
     counters = parts.filesystem.counters()
     return {
-        "state": parts.heartbeat.state,
+        "state": "offline" if health.away_since else "online",
         "pending_uploads": counters.get("pending_uploads", 0),
         "failed_uploads": counters.get("failed_uploads", 0),
         "cache_bytes": counters.get("cache_bytes", 0),
@@ -30,8 +31,8 @@ def snapshot(parts: Parts, settings: Settings, started_at: float) -> dict[str, A
         "share": settings.share,
         "mountpoint": settings.mountpoint,
         "uptime_seconds": round(time.time() - started_at, 1),
-        "offline_since": parts.heartbeat.silent_since,
-        "last_trouble": parts.heartbeat.last_trouble,
+        "offline_since": health.away_since,
+        "last_trouble": health.trouble,
         "requests_in_flight": client.active_requests,
         "requests_waiting": client.waiting_requests,
         "requests_allowed": client.allowed_requests,

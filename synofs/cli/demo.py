@@ -64,7 +64,7 @@ def demo(
         shares = _seed(work / "volume1")
         password = secrets.token_hex(12)
         url = life.enter_context(_simulated_nas(shares, password))
-        folder = life.enter_context(_folder(mountpoint, work))
+        folder = life.enter_context(_folder(mountpoint))
         daemon = life.enter_context(_mounted(url, password, folder))
         _show(folder)
         if once:
@@ -138,12 +138,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _folder(mountpoint: str | None, work: Path) -> Iterator[Path]:
-    """The folder to mount on; made if it is not there, and then removed again."""
-    folder = Path(mountpoint).absolute() if mountpoint else work / "nas"
-    made = not folder.exists()
-    if made:
-        folder.mkdir(parents=True)
+def _folder(mountpoint: str | None) -> Iterator[Path]:
+    """The folder to mount on; made if it is not there, and then removed again.
+
+    Never inside a directory that is cleared: should the unmount fail, that would clear the NAS.
+    """
+    made = mountpoint is None or not os.path.exists(mountpoint)
+    if mountpoint is None:
+        folder = Path(tempfile.mkdtemp(prefix="synofs-nas-"))
+    else:
+        folder = Path(mountpoint).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
     finally:

@@ -10,7 +10,8 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 import synofs
-from synofs.app.errors import Failure, Problem
+from synofs.app.errors import Failure, Problem, failure_of
+from synofs.app.logs import keep_traceback
 from synofs.cli import demo, doctor, mounting, running, signin, units
 
 app = typer.Typer(
@@ -51,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; whatever fails is one line on stderr and an exit code of its own."""
     try:
         code = typer.main.get_command(app).main(list(arguments), "synofs", standalone_mode=False)
+        if code == Problem.INTERRUPTED.exit_code:  # what typer makes of Ctrl-C
+            return _complain(Failure(Problem.INTERRUPTED))
         return code if isinstance(code, int) else 0
     except Failure as failure:
         return _complain(failure)
@@ -60,6 +63,8 @@ def run(arguments: Sequence[str]) -> int:
         command = next((word for word in arguments[:1] if not word.startswith("-")), "")
         text = exc.format_message().rstrip(".")
         return _complain(Failure(Problem.WRONG_OPTION, detail=text[:1].lower() + text[1:], command=command))
+    except Exception as exc:
+        return _complain(failure_of(exc, log=keep_traceback(exc)))
 
 
 def _complain(failure: Failure) -> int:

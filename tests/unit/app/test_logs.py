@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synofs.app.logs import RedactingFormatter, log_path, log_to_file, redact
+from synofs.app.logs import RedactingFormatter, keep_traceback, log_path, log_to_file, redact
 
 
 @pytest.fixture
@@ -70,6 +70,16 @@ def test_the_log_file_is_private_and_holds_our_level_and_their_warnings(tmp_path
     assert "theirs" not in text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_crash_is_written_down_privately_and_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = keep_traceback(ValueError("GET /x?_sid=SECRET"))
+    assert keep_traceback(ValueError("second")) == path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    text = path.read_text()
+    assert "ValueError: GET /x?_sid=***" in text
+    assert "second" in text
 
 
 def test_each_mountpoint_has_a_log_of_its_own() -> None:
