@@ -30,6 +30,7 @@ import struct
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 from zlib import crc32
 
@@ -308,6 +309,11 @@ class StagingArea:
         self._thread = trio.CapacityLimiter(1)
         self.files: dict[str, StagedFile] = {}
         self.refused: dict[str, Row] = {}
+
+    @property
+    def folder(self) -> Path:
+        """The cache folder that this area is a part of."""
+        return self._dir.root
 
     async def run(self, work: Callable[..., _T], *args: object) -> _T:
         """Run blocking disk work, one at a time and in order. Never abandoned."""

@@ -11,6 +11,7 @@ A restart of the NAS's web server is shorter than that, and is waited out.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,8 +43,13 @@ class Health:
         self._options = options
         self._calls: dict[trio.CancelScope, float] = {}  # those that wait -> since when
         self._doubt = trio.Event()  # a call waits, or a connection could not be made
-        self.away = False
+        self.away_since: float | None = None  # wall clock
+        self.trouble = ""  # what the last probe met
         self.on_change: Callable[[bool], None] = lambda there: None
+
+    @property
+    def away(self) -> bool:
+        return self.away_since is not None
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -97,15 +103,17 @@ class Health:
         with trio.move_on_after(self._options.probe_seconds):
             try:
                 await self._probe()
-            except RemoteError:
+            except RemoteError as error:
+                self.trouble = str(error)
                 return False
             return True
+        self.trouble = f"the NAS: no answer within {self._options.probe_seconds} s"
         return False
 
     def _set_away(self, away: bool) -> None:
-        self.away = away
+        self.away_since = time.time() if away else None
         if away:
-            log.warning("the NAS is away; what is known of it goes on being served")
+            log.warning("the NAS is away (%s); what is known of it goes on being served", self.trouble)
             for scope in list(self._calls):
                 scope.cancel()
         else:

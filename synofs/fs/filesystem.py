@@ -428,6 +428,13 @@ class Filesystem:
     ) -> None:
         await self._name_half().rename(old_parent, old_name, new_parent, new_name, replace=replace)
 
+    # ----- the NAS comes and goes -----------------------------------------------------------------------------------
+
+    def nas_changed(self, there: bool) -> None:
+        """The NAS went away, or came back: then what is unsent goes out, and what is stale is asked for when used."""
+        if there and self.writes is not None:
+            self.writes.queue.retry_all()
+
     # ----- control ----------------------------------------------------------------------------------------------
 
     async def refresh(self, nas_path: str) -> None:

@@ -77,7 +77,7 @@ def test_status_tells_that_the_nas_is_away(content: Path, synofs: Synofs) -> Non
     assert status["state"] == "offline"
     assert status["offline_since"]
     assert "trouble" in synofs("status", synofs.mountpoint).out
-    synofs.expected_in_the_log += ["readdir", "opendir", "getattr", "lookup"]
+    synofs.expected_in_the_log += ["the NAS is away", "readdir", "opendir", "getattr", "lookup"]
     assert synofs("umount", synofs.mountpoint).code == 0
 
 
