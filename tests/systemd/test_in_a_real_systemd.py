@@ -1,0 +1,253 @@
+"""What systemd makes of our units, seen from inside a machine that it runs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.systemd.conftest import PASSWORD, Nas
+from tests.systemd.container import Container, until
+
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(400)]
+
+SERVICE = "synofs@nas.service"
+MOUNT = r"mnt-on\x20demand.mount"
+AUTOMOUNT = r"mnt-on\x20demand.automount"
+FOLDER = "/mnt/on demand"
+RESTART_SECONDS = 25.0  # RestartSec=10, and the start of Python
+
+
+def shown(machine: Container, unit: str, name: str) -> str:
+    return machine.run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+
+def is_active(machine: Container, unit: str) -> bool:
+    return machine.run("systemctl", "is-active", unit, check=False).strip() == "active"
+
+
+def letter(machine: Container, folder: str = "/mnt/nas/docs", **more: str) -> str:
+    return machine.run("cat", f"{folder}/letter.txt", check=False, **more)
+
+
+def fstypes(machine: Container, folder: str) -> list[str]:
+    return machine.run("findmnt", "-n", "-o", "FSTYPE", "--mountpoint", folder, check=False).split()
+
+
+@pytest.fixture
+def service(machine: Container) -> str:
+    """synofs@nas.service, running."""
+    machine.run("synofs", "units", "nas", "--enable")
+    machine.run("systemctl", "reset-failed", SERVICE, check=False)
+    machine.run("systemctl", "start", SERVICE)
+    return SERVICE
+
+
+@pytest.fixture
+def automount(machine: Container) -> str:
+    """An automount with an idle time-out of 2 s, waiting."""
+    machine.run("synofs", "units", "demand", "--automount", "--idle-timeout", "2", "--enable")
+    assert shown(machine, AUTOMOUNT, "SubState") in ("waiting", "running")
+    return AUTOMOUNT
+
+
+# ----- the service ----------------------------------------------------------------------------------------------
+
+
+def test_the_service_mounts_for_everybody_and_says_how_it_is(machine: Container, service: str) -> None:
+    assert letter(machine) == letter(machine, user="anna") == "Dear NAS,\n"
+    assert shown(machine, service, "StatusText") == "online, 0 uploads pending"
+    assert PASSWORD not in machine.run("ps", "axww", "-o", "args", check=False)
+
+
+def test_mount_findmnt_df_and_systemd_see_a_network_filesystem(machine: Container, nas: Nas, service: str) -> None:
+    assert machine.run("findmnt", "-n", "-o", "FSTYPE,SOURCE", "/mnt/nas").split() == ["fuse.synofs", nas.url]
+    assert machine.run("mount", "-t", "fuse.synofs").startswith(f"{nas.url} on /mnt/nas type fuse.synofs (rw,nosuid,")
+    assert "_netdev" in machine.run("mount", "-t", "fuse.synofs", "-O", "_netdev")
+    assert machine.run("df", "--output=source,fstype,target", "/mnt/nas").split()[-3:] == [
+        nas.url,
+        "fuse.synofs",
+        "/mnt/nas",
+    ]
+    assert nas.url not in machine.run("df", "-l", check=False)
+    until("systemd has read it", lambda: "_netdev" in shown(machine, "mnt-nas.mount", "Options"))
+    assert "remote-fs-pre.target" in shown(machine, "mnt-nas.mount", "After")
+
+
+def test_a_killed_daemon_comes_back(machine: Container, service: str) -> None:
+    before = shown(machine, service, "MainPID")
+    machine.run("kill", "-KILL", before)
+    until("another daemon serves", lambda: is_active(machine, service), RESTART_SECONDS)
+    assert shown(machine, service, "MainPID") != before
+    assert letter(machine) == "Dear NAS,\n"
+    assert fstypes(machine, "/mnt/nas") == ["fuse.synofs"], "the dead mount is still below"
+
+
+def test_clearing_never_takes_away_a_living_mount(machine: Container, service: str) -> None:
+    machine.run("synofs", "umount", "nas", "--dead")
+    assert letter(machine) == "Dear NAS,\n"
+    assert is_active(machine, service)
+
+
+def test_a_daemon_that_hangs_is_replaced(machine: Container, service: str) -> None:
+    """With shorter times than the unit has; SIGSTOP is the purest of hangs."""
+    short = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=1\n"
+    machine.write(f"/etc/systemd/system/{service}.d/short.conf", short)
+    try:
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", service)
+        before = shown(machine, service, "MainPID")
+        machine.run("kill", "-STOP", before)
+        until("another daemon", lambda: shown(machine, service, "MainPID") not in (before, "0"), RESTART_SECONDS)
+        until("it serves", lambda: is_active(machine, service), RESTART_SECONDS)
+        assert letter(machine) == "Dear NAS,\n"
+        assert "Watchdog timeout" in machine.run("journalctl", "-u", service, "--no-pager")
+        again = shown(machine, service, "MainPID")
+        # Longer than WatchdogSec: it answers, so it is left alone.
+        until("time enough has passed", lambda: float(age(machine, again)) > 5)
+        assert shown(machine, service, "MainPID") == again
+    finally:
+        machine.run("rm", "-r", f"/etc/systemd/system/{service}.d")
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", service)
+
+
+def age(machine: Container, pid: str) -> str:
+    return machine.run("ps", "-o", "etimes=", "-p", pid).strip()
+
+
+def test_what_could_not_be_sent_before_the_stop_is_sent_after_the_next_start(
+    machine: Container, nas: Nas, service: str
+) -> None:
+    nas.ask("faults", {"kind": "status", "status": 503, "api": "SYNO.FileStation.Upload"})
+    machine.run("sh", "-c", "echo unsent > /mnt/nas/docs/unsent.txt")
+    machine.run("systemctl", "stop", service, timeout=60)
+    assert shown(machine, service, "ExecMainStatus") == "52", "the code for uploads that are not done"
+    assert not (nas.folder / "unsent.txt").exists()
+    assert fstypes(machine, "/mnt/nas") == []
+
+    nas.ask("faults", method="DELETE")
+    machine.run("systemctl", "reset-failed", service)
+    machine.run("systemctl", "start", service)
+    assert machine.run("cat", "/mnt/nas/docs/unsent.txt") == "unsent\n"
+    until("it is on the NAS", (nas.folder / "unsent.txt").exists)
+    until("all is sent", lambda: shown(machine, service, "StatusText") == "online, 0 uploads pending")
+    assert (nas.folder / "unsent.txt").read_text() == "unsent\n"
+
+
+def test_a_stop_waits_for_uploads(machine: Container, nas: Nas, service: str) -> None:
+    nas.ask("faults", {"kind": "delay", "seconds": 1, "api": "SYNO.FileStation.Upload"})
+    machine.run("sh", "-c", "echo late > /mnt/nas/docs/late.txt")
+    machine.run("systemctl", "stop", service, timeout=60)
+    assert shown(machine, service, "Result") == "success"
+    assert (nas.folder / "late.txt").read_text() == "late\n"
+
+
+def test_a_refused_sign_in_is_not_tried_again(machine: Container, nas: Nas, service: str) -> None:
+    """DSM would block the address of whoever keeps trying."""
+    machine.run("systemctl", "stop", service)
+    machine.write("/etc/credstore/synofs-nas", "wrong\n", mode=0o600)
+    try:
+        machine.run("systemctl", "start", service, check=False)
+        assert (shown(machine, service, "ExecMainStatus"), shown(machine, service, "SubState")) == ("30", "failed")
+    finally:
+        machine.write("/etc/credstore/synofs-nas", PASSWORD + "\n", mode=0o600)
+        machine.run("systemctl", "reset-failed", service)
+
+
+# ----- the automount --------------------------------------------------------------------------------------------
+
+
+def test_a_touch_mounts_and_idleness_unmounts(machine: Container, automount: str) -> None:
+    until("it is unmounted", lambda: not is_active(machine, MOUNT))
+    assert fstypes(machine, FOLDER) == ["autofs"]
+    assert letter(machine, FOLDER) == "Dear NAS,\n"
+    assert fstypes(machine, FOLDER) == ["autofs", "fuse.synofs"]
+    until("idleness unmounts it", lambda: fstypes(machine, FOLDER) == ["autofs"])
+    until("its daemon has ended", lambda: FOLDER not in machine.run("ps", "axww", "-o", "args"))
+    assert is_active(machine, automount)
+    assert letter(machine, FOLDER) == "Dear NAS,\n", "it mounts again"
+
+
+def test_an_automounted_daemon_that_was_killed_comes_back_at_the_next_touch(machine: Container, automount: str) -> None:
+    assert letter(machine, FOLDER) == "Dear NAS,\n"
+    status = machine.run("synofs", "status", FOLDER, "--json")
+    found = re.search(r'"pid": (\d+)', status)
+    assert found is not None
+    machine.run("kill", "-KILL", found[1])
+    until("the dead mount is cleared", lambda: "fuse.synofs" not in fstypes(machine, FOLDER))
+    assert letter(machine, FOLDER) == "Dear NAS,\n"
+
+
+# ----- fstab ----------------------------------------------------------------------------------------------------
+
+
+def test_an_fstab_line_mounts_and_a_second_mount_all_is_no_failure(machine: Container, nas: Nas) -> None:
+    line = f"{nas.url} /mnt/fstab synofs ro,noexec,_netdev,nofail,noauto,x-gvfs-hide,insecure-http,username=anna"
+    machine.write("/etc/fstab", f"{line},password-file=/etc/synofs/demand.password,share=docs 0 0\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("mount", "/mnt/fstab")
+    try:
+        assert letter(machine, "/mnt/fstab") == "Dear NAS,\n"
+        options = machine.run("findmnt", "-n", "-o", "OPTIONS", "/mnt/fstab").strip().split(",")
+        assert {"ro", "noexec", "nosuid", "nodev"} <= set(options)
+        assert "is mounted on /mnt/fstab already" in machine.run("mount", "-t", "synofs", *same(nas))
+    finally:
+        machine.run("umount", "/mnt/fstab")
+    assert fstypes(machine, "/mnt/fstab") == []
+    until("its daemon has ended", lambda: "/mnt/fstab" not in machine.run("ps", "axww", "-o", "args"))
+
+
+def same(nas: Nas) -> list[str]:
+    options = "insecure-http,username=anna,password-file=/etc/synofs/demand.password,share=docs"
+    return [nas.url, "/mnt/fstab", "-o", options]
+
+
+def test_an_ordinary_user_mounts_and_unmounts_what_fstab_leaves_to_users(machine: Container, nas: Nas) -> None:
+    machine.run("mkdir", "-p", "/home/anna/nas", user="anna")
+    machine.run("sh", "-c", f"echo '{PASSWORD}' > /home/anna/password", user="anna")
+    options = "user,noauto,_netdev,insecure-http,username=anna,password-file=/home/anna/password"
+    machine.write("/etc/fstab", f"{nas.url} /home/anna/nas synofs {options} 0 0\n")
+    machine.run("mount", "/home/anna/nas", user="anna")
+    assert letter(machine, "/home/anna/nas/docs", user="anna") == "Dear NAS,\n"
+    machine.run("umount", "/home/anna/nas", user="anna")
+    assert fstypes(machine, "/home/anna/nas") == []
+
+
+# ----- checks ---------------------------------------------------------------------------------------------------
+
+
+def test_systemd_has_nothing_to_say_against_the_units(machine: Container, service: str, automount: str) -> None:
+    assert machine.run("systemd-analyze", "verify", service, automount, MOUNT) == ""
+    found = re.search(r"exposure level for .*: ([0-9.]+)", machine.run("systemd-analyze", "security", service))
+    assert found is not None
+    assert float(found[1]) <= 4.0
+
+
+# ----- the whole machine ----------------------------------------------------------------------------------------
+
+
+def test_after_a_reboot_everything_is_back(machine: Container, service: str, automount: str) -> None:
+    machine.reboot()
+    assert letter(machine) == "Dear NAS,\n"
+    assert is_active(machine, service)
+    assert fstypes(machine, FOLDER) == ["autofs"], "nobody has looked yet"
+    assert letter(machine, FOLDER) == "Dear NAS,\n"
+
+
+def test_a_nas_that_is_off_holds_up_no_boot_and_is_mounted_when_it_comes(
+    machine: Container, nas: Nas, service: str, automount: str
+) -> None:
+    nas.switch_off()
+    machine.reboot()
+    assert is_active(machine, "multi-user.target")
+    assert "No jobs" in machine.run("systemctl", "list-jobs")
+    found = re.search(r"reached after ([0-9.]+)s", machine.run("systemd-analyze", "time"))
+    assert found is not None
+    assert float(found[1]) < 10
+    assert not is_active(machine, service)
+    assert "No such device" in letter(machine, FOLDER), "a touch fails, and does not hang"
+    nas.switch_on()
+    until("it is mounted", lambda: is_active(machine, service), RESTART_SECONDS)
+    assert letter(machine) == "Dear NAS,\n"
+    assert letter(machine, FOLDER) == "Dear NAS,\n"
