@@ -23,6 +23,7 @@ from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
 from synofs.content.diskcache import DiskCache, DiskCacheOptions
 from synofs.content.errors import CacheDirInUse, CacheDirUnsafe, ContentError
+from synofs.content.listingstore import ListingStore
 from synofs.content.reader import Reader, ReaderOptions
 from synofs.content.staging import StagingArea
 from synofs.filestation.auth import Credentials
@@ -31,6 +32,7 @@ from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.mountpoint import Mount, MountOptions
+from synofs.remote import TimedOut, Unavailable, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +58,9 @@ async def serve_mount(
     client = FileStationClient(client_options(settings), credentials)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_shielded, client.aclose)
-        await sign_in(client, settings)
         staging = await _open_staging(settings, stack)
-        disk = await _open_disk_cache(settings, staging, stack)
+        disk, archive = await _open_caches(settings, staging, stack)
+        await _sign_in_if_there(client, settings, archive)
         async with trio.open_nursery() as nursery:
             reader = Reader(client, ReaderOptions(), disk)
             await nursery.start(reader.run)
@@ -98,6 +100,21 @@ async def sign_in(client: FileStationClient, settings: Settings) -> None:
         raise Failure(Problem.TIMED_OUT)
 
 
+async def _sign_in_if_there(client: FileStationClient, settings: Settings, archive: ListingStore | None) -> None:
+    """Sign in; or, if the NAS is away and was mounted here before, begin with what is known of it."""
+    try:
+        await sign_in(client, settings)
+    except (Unavailable, Failure) as exc:
+        away = isinstance(exc, Unreachable | TimedOut) or (
+            isinstance(exc, Failure) and exc.problem is Problem.TIMED_OUT
+        )
+        root = f"/{settings.share}" if settings.share else "/"
+        if not away or settings.offline != "serve" or archive is None or not await archive.knows(root):
+            raise
+        client.health.assume_away(str(exc))
+        log.warning("mounted without the NAS, which does not answer (%s); it will be asked again", exc)
+
+
 async def _begin(nursery: trio.Nursery, mount: Mount) -> None:
     """Return once the kernel has the mount; what comes up before that is the kernel's, or libfuse's, refusal."""
     try:
@@ -130,8 +147,11 @@ async def _open_staging(settings: Settings, stack: AsyncExitStack) -> StagingAre
     return staging
 
 
-async def _open_disk_cache(settings: Settings, staging: StagingArea | None, stack: AsyncExitStack) -> DiskCache | None:
-    """The cache of clean bytes. Without it (its folder is taken, or cannot be used) the mount works all the same."""
+async def _open_caches(
+    settings: Settings, staging: StagingArea | None, stack: AsyncExitStack
+) -> tuple[DiskCache | None, ListingStore | None]:
+    """What is kept of clean bytes and of listings. Without it (its folder is taken, or cannot be used) the mount
+    works all the same."""
     if staging is not None and settings.cache_dir is not None:
         root = staging.folder
     else:
@@ -141,13 +161,15 @@ async def _open_disk_cache(settings: Settings, staging: StagingArea | None, stac
             cache_dir = await trio.to_thread.run_sync(open_cache_dir, base, name)
         except (ContentError, OSError) as exc:
             log.info("no disk cache: %s", exc)
-            return None
+            return None, None
         stack.callback(cache_dir.close)
         root = cache_dir.root
     options = DiskCacheOptions() if settings.cache_bytes is None else DiskCacheOptions(max_bytes=settings.cache_bytes)
     disk = DiskCache(root / "blocks", options)
     stack.push_async_callback(_shielded, disk.close)
-    return disk
+    archive = ListingStore(root / "listings.db")
+    stack.push_async_callback(_shielded, archive.close)
+    return disk, archive
 
 
 def _write_options(settings: Settings) -> WriteOptions:
@@ -169,6 +191,7 @@ def _fs_options(settings: Settings) -> FsOptions:
         gid=settings.gid,
         umask=settings.umask,
         read_only=settings.read_only,
+        serve_stale=settings.offline == "serve",
         max_requests=settings.max_requests,
         share=settings.share,
     )

@@ -53,6 +53,7 @@ class Settings:
     noexec: bool = False
     netdev: bool = False  # tell libmount that this is a network filesystem (root only)
     write_mode: str = "durable"
+    offline: str = "serve"  # while the NAS is away: "serve" what is known of it, or "fail"
     verify: bool = False  # compare with the NAS's own MD5 after each upload
     dir_ttl_seconds: float = 30.0
     attr_ttl_seconds: float = 30.0
@@ -208,6 +209,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "netdev": ("netdev", None),
     "write-mode": ("write_mode", _one_of(*WRITE_MODES)),
     "verify": ("verify", None),
+    "offline": ("offline", _one_of("serve", "fail")),
     "dir-ttl": ("dir_ttl_seconds", parse_ttl),
     "attr-ttl": ("attr_ttl_seconds", parse_ttl),
     "cache-dir": ("cache_dir", _path),

@@ -53,6 +53,9 @@ WriteMode = Annotated[
     str | None, _option("write-mode", "durable|writeback", "When a written file counts as saved.", _SPEED)
 ]
 Verify = Annotated[bool, _switch("verify", "Compare each upload with the NAS's own MD5 of it.", _SPEED)]
+Offline = Annotated[
+    str | None, _option("offline", "serve|fail", "While the NAS is away: show what is known, or fail.", _SPEED)
+]
 DirTtl = Annotated[str | None, _option("dir-ttl", "SECONDS", "How long a listing is believed (default: 30).", _SPEED)]
 AttrTtl = Annotated[
     str | None, _option("attr-ttl", "SECONDS", "How long sizes and times are believed (default: 30).", _SPEED)

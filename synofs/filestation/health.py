@@ -110,6 +110,12 @@ class Health:
         self.trouble = f"the NAS: no answer within {self._options.probe_seconds} s"
         return False
 
+    def assume_away(self, trouble: str) -> None:
+        """It did not answer before the watch began."""
+        self.trouble = trouble
+        self.away_since = time.time()
+        self._doubt.set()
+
     def _set_away(self, away: bool) -> None:
         self.away_since = time.time() if away else None
         if away:

@@ -21,6 +21,7 @@ from synofs.remote import RemoteEntry, RemoteStore, Unavailable
 @dataclass(frozen=True, slots=True)
 class AttributeOptions:
     attr_ttl_seconds: float = 30.0
+    serve_stale: bool = True  # while the NAS is away, known attributes stay in use
     batch: int = 100  # paths in one getinfo
     relist_up_to: int = 1_000  # a parent with so many entries is listed anew instead
 
@@ -55,6 +56,8 @@ class Attributes:
         try:
             await self.renew(inode)
         except Unavailable:
+            if not self._options.serve_stale:
+                raise
             self._listings.stale_answers += 1
 
     async def renew(self, inode: Inode) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from synofs.content.listingstore import ListingStore
 from synofs.content.reader import Reader
 from synofs.content.staging import StagingArea
 from synofs.fs.attributes import AttributeOptions, Attributes
@@ -34,7 +35,7 @@ from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
 from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
-from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteEntry, RemoteStore, Rights, Space
+from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class FsOptions:
     gid: int = field(default_factory=os.getgid)
     umask: int = 0o022
     read_only: bool = True
+    serve_stale: bool = True  # while the NAS is away, go on with what is known of it
     max_requests: int = 6  # what the store sends at once; background work leaves one of them free
     share: str | None = None  # show this share as the root instead of all shares
 
@@ -67,6 +69,7 @@ class Filesystem:
         notifier: Notifier | None = None,
         staging: StagingArea | None = None,
         write_options: WriteOptions | None = None,
+        archive: ListingStore | None = None,
     ) -> None:
         """Without `staging` and `write_options` the filesystem is read-only, whatever the options say."""
         self.options = options
@@ -74,10 +77,11 @@ class Filesystem:
         self._reader = reader
         notifier = notifier or SilentNotifier()
         self.inodes = InodeTable("/" + options.share if options.share else "/")
-        self._listings = Listings(self.inodes, store, notifier, ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds))
-        self._attributes = Attributes(
-            self.inodes, self._listings, store, notifier, AttributeOptions(options.attr_ttl_seconds)
-        )
+        self._archive = archive
+        listing_options = ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds, serve_stale=options.serve_stale)
+        self._listings = Listings(self.inodes, store, notifier, listing_options, archive)
+        attribute_options = AttributeOptions(options.attr_ttl_seconds, serve_stale=options.serve_stale)
+        self._attributes = Attributes(self.inodes, self._listings, store, notifier, attribute_options)
         self._walk = WalkPrefetch(self._listings, WalkOptions(loads_at_once=max(1, options.max_requests - 1)))
         self._siblings = SiblingPrefetch(reader, SiblingOptions(fetches_at_once=max(1, options.max_requests - 1)))
         self._files: HandleTable[FileHandle] = HandleTable()
@@ -100,6 +104,8 @@ class Filesystem:
         """Serve background work (listings, polling) until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            if self._archive is not None:
+                await nursery.start(self._archive.run)
             await nursery.start(self._listings.run)
             if self.writes is not None and self._names is not None:
                 await nursery.start(self.writes.run)
@@ -480,15 +486,3 @@ class Filesystem:
         if self._names is None:
             raise ReadOnlyFilesystem("the mount is read-only")
         return self._names
-
-    def entry_of(self, inode: Inode) -> RemoteEntry:
-        """What is known of an inode as a store's entry, for tests and status."""
-        return RemoteEntry(
-            remote_name(inode.name),
-            inode.is_dir,
-            inode.size,
-            inode.mtime_ns,
-            inode.atime_ns,
-            inode.ctime_ns,
-            inode.rights,
-        )

@@ -218,3 +218,16 @@ class InodeTable:
             return None
         version, given_ns = self.given_mtimes.get(inode.path(), (None, 0))
         return given_ns if version == entry.fingerprint else None
+
+
+def entry_of(inode: Inode) -> RemoteEntry:
+    """What is known of an inode, as the store would tell it."""
+    return RemoteEntry(
+        remote_name(inode.name),
+        inode.is_dir,
+        inode.size,
+        inode.mtime_ns,
+        inode.atime_ns,
+        inode.ctime_ns,
+        inode.rights,
+    )

@@ -24,8 +24,9 @@ from typing import Protocol
 
 import trio
 
+from synofs.content.listingstore import ListingStore
 from synofs.fs.errors import NoEntry
-from synofs.fs.inodes import Change, Inode, InodeTable
+from synofs.fs.inodes import Change, Inode, InodeTable, entry_of
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
 from synofs.remote import NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
 
@@ -51,6 +52,7 @@ class Notifier(Protocol):
 @dataclass(frozen=True, slots=True)
 class ListingOptions:
     dir_ttl_seconds: float = 30.0
+    serve_stale: bool = True  # while the NAS is away, show what was there when it was last seen
     max_entries: int = 400_000  # of all cached listings together; the least recently used go first
     poll_recent_seconds: float = 120.0  # a directory used within this time is polled ...
     poll_max_directories: int = 8  # ... if it is among so many
@@ -119,7 +121,15 @@ class Listing:
 
 
 class Listings:
-    def __init__(self, table: InodeTable, store: RemoteStore, notifier: Notifier, options: ListingOptions) -> None:
+    def __init__(
+        self,
+        table: InodeTable,
+        store: RemoteStore,
+        notifier: Notifier,
+        options: ListingOptions,
+        archive: ListingStore | None = None,
+    ) -> None:
+        self._archive = archive
         self._table = table
         self._store = store
         self._notifier = notifier
@@ -187,7 +197,7 @@ class Listings:
         while load is not None and not load.done:
             await load.step.wait()
         if load is not None and load.error is not None:
-            if not (listing.complete and isinstance(load.error, Unavailable)):
+            if not (self._options.serve_stale and listing.complete and isinstance(load.error, Unavailable)):
                 raise load.error
             self.stale_answers += 1
 
@@ -326,8 +336,9 @@ class Listings:
                 directory.path(), lambda page: self._take_page(listing, load, page, entries, by_name)
             )
         except Exception as error:  # whoever waits raises it; here it would end the mount
-            load.error = listing.error = error
-            self._failed(listing, error, by_name)
+            if not await self._recall(listing, load, error, entries, by_name):
+                load.error = listing.error = error
+                self._failed(listing, error, by_name)
         else:
             self._complete(listing, load, entries, by_name)
         finally:
@@ -389,6 +400,8 @@ class Listings:
         listing.checked_at = load.started_at
         listing.complete = True
         self._evict(keep=listing)
+        if self._archive is not None and load.started_at > 0:
+            self._archive.keep(directory.path(), [entry_of(inode) for inode in entries if inode.staged is None])
 
     def _overlay(self, directory: Inode, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
         """Add what was made here: unsent files, and changes since the request was sent."""
@@ -412,6 +425,21 @@ class Listings:
         for name, inode in by_name.items():
             if inode.listed and kept.get(name) is not inode:
                 self._unlist(inode)
+
+    async def _recall(
+        self, listing: Listing, load: Load, error: Exception, entries: list[Inode], by_name: dict[bytes, Inode]
+    ) -> bool:
+        """The NAS cannot be asked for a directory that is not in memory: show it as it was when it was last seen."""
+        if self._archive is None or listing.complete or load.pages or not isinstance(error, Unavailable):
+            return False
+        known = await self._archive.find(listing.directory.path())
+        if known is None:
+            return False
+        load.started_at = float("-inf")  # stale: the next use asks the NAS
+        self._take_page(listing, load, known, entries, by_name)
+        self._complete(listing, load, entries, by_name)
+        self.stale_answers += 1
+        return True
 
     def _failed(self, listing: Listing, error: Exception, by_name: dict[bytes, Inode]) -> None:
         directory = listing.directory
