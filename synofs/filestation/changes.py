@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 from functools import partial
 
 from synofs.filestation import calls
 from synofs.filestation.caller import Caller
+from synofs.filestation.download import Downloader
 from synofs.filestation.parsing import Empty, Listing, Record, entry_of, is_missing, matched
 from synofs.filestation.tasks import Tasks
 from synofs.remote import (
@@ -26,7 +28,9 @@ from synofs.remote import (
 # A change may have to wait for disks that spin up, or for a big file's blocks to be freed.
 CHANGE_SECONDS = 60.0
 
-MD5_TRIES = 5
+# How long each try waits for a task that the NAS does not know: it is over (the usual case), or registered late.
+MD5_TRIES = (0.0, 0.1, 0.0)
+MAX_DOWNLOAD_FOR_MD5_BYTES = 64 * 1024**2
 
 # What Delete was seen to say of a folder with entries. It says the same of other things.
 _PERHAPS_NOT_EMPTY = frozenset({400, 401, 414, 417, 421, 900})
@@ -35,8 +39,9 @@ _PERHAPS_NOT_EMPTY = frozenset({400, 401, 414, 417, 421, 900})
 class Changes:
     """Makes, moves and removes entries."""
 
-    def __init__(self, caller: Caller, tasks: Tasks) -> None:
+    def __init__(self, caller: Caller, tasks: Tasks, downloader: Downloader) -> None:
         self._caller = caller
+        self._downloader = downloader
         self._tasks = tasks
         self._existing_folder_is_success: bool | None = None  # not known yet
 
@@ -80,17 +85,15 @@ class Changes:
         target = f"{dest_dir}/{posixpath.basename(path)}"
         start = calls.copy_move_start(path, dest_dir, overwrite=overwrite, remove_source=remove_source)
         is_done = partial(self._is_moved, path, target) if remove_source else partial(self._is_there, target)
-        status = await self._tasks.run(start, is_done)
+        await self._tasks.run(start, is_done)
         source, there = await self._records([path, target])
         if there is not None and (source is None or not remove_source):
             return
         if source is None:
             raise NotFound("nothing is there", path=path)
-        if status is None or there is None:
-            raise InputOutput("the NAS did not move it, and does not say why", path=path)
-        if overwrite:
-            raise InputOutput("the NAS copied it, but did not remove the source", path=path)
-        raise Exists("something is there already", path=target)
+        if there is not None and not overwrite:
+            raise Exists("something is there already", path=target)
+        raise InputOutput("the NAS did not move it, and does not say why", path=path)
 
     async def _is_moved(self, path: str, target: str) -> bool:
         source, there = await self._records([path, target])
@@ -124,15 +127,29 @@ class Changes:
 
     async def md5(self, path: str) -> str:
         """A task that is lost on the way is started again: it changes nothing."""
-        for _ in range(MD5_TRIES):
-            status = await self._tasks.run(calls.md5_start(path), _never)
+        for early_seconds in MD5_TRIES:
+            status = await self._tasks.run(calls.md5_start(path), _never, early_seconds=early_seconds)
             if status is not None:
                 if not re.fullmatch(r"[0-9a-fA-F]{32}", status.md5 or ""):
                     raise BadAnswer("the NAS gives no MD5", path=path)
                 return (status.md5 or "").lower()
-            if await self._record(path) is None:
-                raise NotFound("nothing is there", path=path)
-        raise Unavailable("the NAS loses the task that computes the MD5", path=path)
+        return await self._md5_by_download(path)
+
+    async def _md5_by_download(self, path: str) -> str:
+        """The tasks that are over before anyone can ask are those of small files."""
+        record = await self._record(path)
+        if record is None:
+            raise NotFound("nothing is there", path=path)
+        size = entry_of(record).size
+        if size > MAX_DOWNLOAD_FOR_MD5_BYTES:
+            raise Unavailable("the NAS loses the task that computes the MD5", path=path)
+        digest = hashlib.md5(usedforsecurity=False)
+
+        async def add(offset: int, piece: memoryview) -> None:
+            digest.update(piece)
+
+        await self._downloader.read_range(path, 0, size, size, add)
+        return digest.hexdigest()
 
     # ----- looking ----------------------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ class FileStationClient:
         self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds, self.health)
         self._pager = Pager(options.paging)
         self._downloader = Downloader(self._caller, self._counters)
-        self._changes = Changes(self._caller, Tasks(self._caller, options.tasks))
+        self._changes = Changes(self._caller, Tasks(self._caller, options.tasks), self._downloader)
         self._uploader = Uploader(self._caller, self._changes, self._counters, options.upload)
 
     # ----- life -------------------------------------------------------------------------------------------------

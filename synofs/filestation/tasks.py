@@ -59,21 +59,26 @@ class Tasks:
         self._caller = caller
         self._options = options
 
-    async def run(self, start: ApiCall, is_done: Callable[[], Awaitable[bool]]) -> Status | None:
+    async def run(
+        self, start: ApiCall, is_done: Callable[[], Awaitable[bool]], *, early_seconds: float | None = None
+    ) -> Status | None:
         """Start a task and wait for its end. `None`: the NAS does not know it, and `is_done` may not say so either.
 
-        Cancelling stops the task.
+        `early_seconds` is how long a task that is not known yet is waited for. Cancelling stops the task.
         """
         taskid = (await self._caller.call(start, Started)).taskid
         if not taskid:
             raise BadAnswer("the NAS started a task without an id", path=start.path)
         try:
-            return await self._follow(start, taskid, is_done)
+            patience = self._options.early_seconds if early_seconds is None else early_seconds
+            return await self._follow(start, taskid, is_done, patience)
         except (trio.Cancelled, TimedOut):
             await self._stop(start, taskid)
             raise
 
-    async def _follow(self, start: ApiCall, taskid: str, is_done: Callable[[], Awaitable[bool]]) -> Status | None:
+    async def _follow(
+        self, start: ApiCall, taskid: str, is_done: Callable[[], Awaitable[bool]], early_seconds: float
+    ) -> Status | None:
         call = calls.task_status(start, taskid)
         started = changed_at = trio.current_time()
         last: Status | None = None
@@ -86,7 +91,7 @@ class Tasks:
                     raise
                 if await is_done() or last is not None:
                     return None
-                if trio.current_time() - started > self._options.early_seconds:
+                if trio.current_time() - started > early_seconds:
                     return None
                 continue
             if status.finished:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 import pytest
+import trio
 
 from synofs import remote
 from synofs.remote import RemoteEntry, RemoteStore, Rights
@@ -95,25 +96,30 @@ async def test_a_file_is_no_folder(far: FarSide) -> None:
         await listed(far, f"{far.root}/file")
 
 
-@pytest.mark.parametrize("name", [os.fsdecode(name) for name in ODD_NAMES])
-async def test_odd_names_are_themselves_in_every_call(far: FarSide, name: str) -> None:
-    far.make_dir(f"{far.root}/d")
-    folder, path = f"{far.root}/d/{name}", f"{far.root}/{name}"
-    far.make_dir(folder)
-    far.put(f"{folder}/{name}", b"inside")
-    far.put(path, b"content")
-    assert name in await names(far, far.root)
-    assert await names(far, folder) == [name]
-    entry = await entry_at(far, path)
-    assert entry is not None
-    assert (entry.name, entry.size) == (name, 7)
-    assert await read(far, path, 0, 7, 7) == b"content"
-    assert await far.store.md5(path) == hashlib.md5(b"content").hexdigest()
-    await far.store.move(path, folder, overwrite=True)
-    assert far.read(f"{folder}/{name}") == b"content"
-    await far.store.remove(f"{folder}/{name}")
-    await far.store.remove(folder)
-    assert await names(far, far.root) == ["d"]
+async def test_odd_names_are_themselves_in_every_call(far: FarSide) -> None:
+    async def one(root: str, name: str) -> None:
+        folder, path = f"{root}/d/{name}", f"{root}/{name}"
+        far.make_dir(root)
+        far.make_dir(f"{root}/d")
+        far.make_dir(folder)
+        far.put(f"{folder}/{name}", b"inside")
+        far.put(path, b"content")
+        assert sorted(await names(far, root)) == sorted({name, "d"})
+        assert await names(far, folder) == [name]
+        entry = await entry_at(far, path)
+        assert entry is not None
+        assert (entry.name, entry.size) == (name, 7)
+        assert await read(far, path, 0, 7, 7) == b"content"
+        assert await far.store.md5(path) == hashlib.md5(b"content").hexdigest()
+        await far.store.move(path, folder, overwrite=True)
+        assert far.read(f"{folder}/{name}") == b"content"
+        await far.store.remove(f"{folder}/{name}")
+        await far.store.remove(folder)
+        assert await names(far, root) == ["d"]
+
+    async with trio.open_nursery() as nursery:
+        for number, name in enumerate(ODD_NAMES):
+            nursery.start_soon(one, f"{far.root}/{number}", os.fsdecode(name))
 
 
 # ----- looking ----------------------------------------------------------------------------------------------------
