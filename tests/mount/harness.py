@@ -1,0 +1,256 @@
+"""A simulated NAS and a mount of it, each a process of its own, for tests on the real kernel.
+
+Nothing here touches a mount from the process that serves it. Every wait has a deadline, every process is ended by
+its pid, every mount is unmounted whatever happens, and a mount that logged a warning nobody announced fails its test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+PASSWORD = "correct horse"
+USER = "tester"
+PAGE = 5000  # the client's, and its first page
+FIRST_PAGE = 1000
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 15.0, what: str = "") -> Any:
+    """The condition's first true answer; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what or condition}"
+        time.sleep(0.02)
+
+
+class Nas:
+    """A running simulated NAS."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self.process = process
+        self.url = url
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_simnas/{path}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def reset(self) -> None:
+        self._ask("POST", "stats/reset")
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return self._ask("GET", "stats")
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """What was asked since the last reset, by short name: `list`, `getinfo`, `download`, `list_share`, `login`."""
+        return {name.rpartition(".")[2]: count for name, count in self.stats["calls"].items()}
+
+    @property
+    def listings(self) -> int:
+        calls = self.calls
+        return calls.get("list", 0) + calls.get("list_share", 0)
+
+    def fault(self, kind: str, **fields: object) -> None:
+        self._ask("POST", "faults", {"kind": kind, **fields})
+
+    def clear_faults(self) -> None:
+        self._ask("DELETE", "faults")
+
+
+@contextlib.contextmanager
+def simulated_nas(shares: dict[str, Path], *options: str, account_flags: str = "") -> Iterator[Nas]:
+    """Serve these directories."""
+    command = [sys.executable, "-m", "synofs.simnas", "--listen", "127.0.0.1:0"]
+    for name, directory in shares.items():
+        command += ["--share", f"{name}={directory}"]
+    command += ["--account", f"{USER}:{PASSWORD}{account_flags}", *options]
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+        try:
+            assert process.stdout is not None
+            ready, _, _ = select.select([process.stdout], [], [], 20)
+            line = process.stdout.readline().decode() if ready else ""
+            match = re.search(r"listening on (\S+)", line)
+            if match is None:
+                errors.seek(0)
+                raise AssertionError(f"no simulated NAS: {line!r}\n{errors.read().decode()}")
+            yield Nas(process, match[1])
+        finally:
+            end(process)
+            errors.seek(0)
+        log = errors.read().decode(errors="replace")
+        assert "Traceback" not in log, f"the simulated NAS failed:\n{log}"
+
+
+def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
+    """Ask it to end, then make it."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    if process.poll() is None:
+        process.kill()
+        process.wait(seconds)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+class Mount:
+    """A running mount."""
+
+    def __init__(self, path: Path, process: subprocess.Popen[bytes], log_file: Path) -> None:
+        self.path = path
+        self.process = process
+        self.log_file = log_file
+        self.expected: list[str] = []
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def expect_logs(self, *patterns: str) -> None:
+        """The mount will log this at WARNING or above; anything else that loud fails the test."""
+        self.expected += patterns
+
+    def check_log(self) -> None:
+        loud = [line for line in self.log.splitlines() if re.match(r"(WARNING|ERROR|CRITICAL)\b|Traceback", line)]
+        unexpected = [line for line in loud if not any(re.search(pattern, line) for pattern in self.expected)]
+        assert not unexpected, f"the mount logged:\n{self.log}"
+        unmet = [pattern for pattern in self.expected if not any(re.search(pattern, line) for line in loud)]
+        assert not unmet, f"announced and not logged: {unmet}"
+
+    @property
+    def connection(self) -> Path:
+        """The kernel's control files of this mount."""
+        for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+            fields = line.split(" ")
+            if fields[4] == str(self.path):
+                return Path("/sys/fs/fuse/connections") / fields[2].partition(":")[2]
+        raise AssertionError("not mounted")
+
+
+def is_mounted(path: Path) -> bool:
+    mountinfo = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    return any(line.split(" ")[4] == str(path) for line in mountinfo.splitlines())
+
+
+@contextlib.contextmanager
+def mounted(nas: Nas, *options: str, share: str | None = "data", at: Path | None = None) -> Iterator[Mount]:
+    """`synofs mount` with these options, read-only; the mount shows `share`, or all shares."""
+    command = [str(Path(sys.executable).parent / "synofs"), "mount", nas.url, "{mountpoint}", "--user", USER]
+    command += ["--password-file", "{password}", "--insecure-http", "--foreground", "--read-only"]
+    command += ["--share", share] if share else []
+    with _running(command + list(options), at) as mount:
+        yield mount
+
+
+@contextlib.contextmanager
+def mounted_by_runner(nas: Nas, *options: str) -> Iterator[Mount]:
+    """The same, assembled by `runner.py`: with a deadline of choice, and with bugs where a test wants them."""
+    runner = Path(__file__).with_name("runner.py")
+    command = [sys.executable, str(runner), nas.url, "{mountpoint}", USER, "{password}", *options]
+    with _running(command, None) as mount:
+        yield mount
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], at: Path | None) -> Iterator[Mount]:
+    with tempfile.TemporaryDirectory(prefix="mount-") as directory:
+        own = Path(directory)
+        mountpoint = at or own / "mnt"
+        mountpoint.mkdir(exist_ok=True)
+        mountpoint = mountpoint.resolve()
+        password = own / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o600)
+        # A cache of its own: the one of an earlier mount would answer in the NAS's place.
+        environment = os.environ | {"XDG_CACHE_HOME": str(own / "cache"), "XDG_STATE_HOME": str(own / "state")}
+        command = [part.format(mountpoint=mountpoint, password=password) if "{" in part else part for part in command]
+        with (own / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        mount = Mount(mountpoint, process, own / "log")
+        try:
+            wait_until(lambda: is_mounted(mountpoint) or process.poll() is not None, what="the mount")
+            assert process.poll() is None, f"no mount:\n{mount.log}"
+            yield mount
+        finally:
+            unmount(mountpoint)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            ended_by_itself = process.poll() is not None
+            end(process)
+        assert ended_by_itself, f"the mount's process went on after the unmount:\n{mount.log}"
+        assert process.returncode == 0, f"the mount ended with {process.returncode}:\n{mount.log}"
+        mount.check_log()
+
+
+def unmount(mountpoint: Path, seconds: float = 10.0) -> None:
+    """Also while somebody's program still has it open for a moment; in the end by force."""
+    deadline = time.monotonic() + seconds
+    lazy: list[str] = []
+    holders: list[str] = []
+    while is_mounted(mountpoint):
+        if time.monotonic() > deadline:
+            lazy, holders = ["-z"], users_of(mountpoint)
+        subprocess.run(["fusermount3", "-u", *lazy, "--", str(mountpoint)], stderr=subprocess.DEVNULL, check=False)
+        if is_mounted(mountpoint):
+            assert time.monotonic() < deadline + seconds, f"{mountpoint} cannot be unmounted"
+            time.sleep(0.05)
+    assert not lazy, f"{mountpoint} was in use until the end, by {holders}"
+
+
+def users_of(mountpoint: Path) -> list[str]:
+    """The processes that have something open below a mountpoint."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            links = [process / "cwd", process / "root", *(process / "fd").iterdir()]
+            if any(os.readlink(link).startswith(str(mountpoint)) for link in links):
+                found.append(f"{process.name} {(process / 'cmdline').read_text().replace(chr(0), ' ')}")
+    return found
+
+
+def run(*command: str | bytes | Path, cwd: Path | None = None, seconds: float = 60.0) -> bytes:
+    """What a program prints; it has to succeed and to say nothing on stderr."""
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=seconds, env=environment, check=False)
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stderr.decode(errors='replace')}"
+    assert done.stderr == b"", f"{command}: {done.stderr.decode(errors='replace')}"
+    return done.stdout
+
+
+def processes_in_d_state(children_of: int) -> list[int]:
+    """Processes below a pid that the kernel does not let go."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if fields[0] == "D" and int(fields[1]) == children_of:
+                found.append(int(status.parent.name))
+    return found
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
