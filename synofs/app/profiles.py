@@ -32,7 +32,16 @@ from pydantic import (
     create_model,
 )
 
-from synofs.app.config import OPTIONS, PATH_OPTIONS, Settings, SignInWords, Words, parse_nas, read_settings
+from synofs.app.config import (
+    OPTIONS,
+    PATH_OPTIONS,
+    Settings,
+    SignInWords,
+    Words,
+    parse_nas,
+    read_settings,
+    wrong_option,
+)
 from synofs.app.errors import Failure, Problem
 from synofs.app.mounts import MountEntry, find_mount
 
@@ -81,6 +90,8 @@ def read_mount(
     """The settings of a mount of NAS or profile `text`. Raises `NO_PROFILE` or `NO_MOUNTPOINT` for want of a folder."""
     target = resolve(text, given, mountpoint)
     if target.mountpoint is None:
+        if not NAME.fullmatch(text):  # an address
+            raise wrong_option("the folder to mount on is missing")
         problem = Problem.NO_PROFILE if target.profile is None else Problem.NO_MOUNTPOINT
         raise Failure(problem, name=text, file=user_file())
     return read_settings(target.nas, target.words, target.mountpoint)
