@@ -123,6 +123,8 @@ def require_mountpoint(mountpoint: str) -> None:
         if not is_dead(mount.mountpoint):
             raise Failure(Problem.ALREADY_MOUNTED, mountpoint=mountpoint)
         unmount(mount.mountpoint, lazy=True)
+    if find_mount(mountpoint, "autofs") is not None:
+        return  # a look inside would wait for the very mount that we are about to make
     try:
         with os.scandir(mountpoint) as entries:
             is_empty = next(entries, None) is None

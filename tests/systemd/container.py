@@ -23,10 +23,12 @@ from typing import TypeVar
 CHECKOUT = Path(__file__).parents[2]
 CACHE = CHECKOUT / ".cache" / "systemd"
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie"}  # the wheels are built here and installed there
-PACKAGES = "systemd,systemd-sysv,dbus,fuse3,python3,python3-venv,udev,kmod"
+PACKAGES = "systemd,systemd-sysv,dbus,fuse3,python3,python3-venv,udev,kmod,procps"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 BOOT_SECONDS = 60.0
 AUTOFS = Path("/dev/autofs")
+# systemd-nspawn leaves files behind, and fails at a reboot, where /run is no tmpfs.
+OWN_RUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
 NSPAWN = ["--quiet", "--register=no", "--keep-unit", "--boot", "--capability=all", "--link-journal=no"]
 NSPAWN += ["--bind=/dev/fuse", f"--bind={AUTOFS}", "--console=pipe"]
 
@@ -107,11 +109,11 @@ def _lock(name: str) -> Iterator[None]:
 def prepared_root() -> Path:
     """A Debian with systemd and, in /opt/synofs, all that synofs depends on."""
     suite, house = SUITES[sys.version_info[:2]], wheelhouse()
-    root = CACHE / f"{suite}-{house.name.partition('-')[2]}"
+    plain = CACHE / f"{suite}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:4]}"
+    root = CACHE / f"{plain.name}-{house.name.partition('-')[2]}"
     with _lock("root"):
         if root.exists():
             return root
-        plain = CACHE / suite
         if not plain.exists():
             fresh = Path(f"{plain}.new")
             shutil.rmtree(fresh, ignore_errors=True)
@@ -164,7 +166,7 @@ class Container:
             os.mknod(AUTOFS, 0o600 | 0o020000, os.makedev(10, 235))
         with open(self._console, "ab") as console:
             self._nspawn = subprocess.Popen(
-                ["systemd-nspawn", "-D", str(self.root), f"--machine=synofs-test-{os.getpid()}", *NSPAWN],
+                [*OWN_RUN, "systemd-nspawn", "-D", str(self.root), f"--machine=synofs-test-{os.getpid()}", *NSPAWN],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

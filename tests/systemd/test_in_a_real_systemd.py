@@ -57,7 +57,9 @@ def automount(machine: Container) -> str:
 def test_the_service_mounts_for_everybody_and_says_how_it_is(machine: Container, service: str) -> None:
     assert letter(machine) == letter(machine, user="anna") == "Dear NAS,\n"
     assert shown(machine, service, "StatusText") == "online, 0 uploads pending"
-    assert PASSWORD not in machine.run("ps", "axww", "-o", "args", check=False)
+    processes = machine.run("ps", "axwwe", "-o", "args")
+    assert "synofs mount nas" in processes
+    assert PASSWORD not in processes
 
 
 def test_mount_findmnt_df_and_systemd_see_a_network_filesystem(machine: Container, nas: Nas, service: str) -> None:
