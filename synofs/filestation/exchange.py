@@ -186,6 +186,8 @@ class Exchange:
 
     def _stream(self, head: Head, raw: http.client.HTTPResponse) -> None:
         length = head.content_length
+        if length == 0:
+            raw.read()  # or the connection would count as one with something left in it
         received = 0
         piece_bytes = FIRST_PIECE_BYTES
         while length is None or received < length:

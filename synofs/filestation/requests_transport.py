@@ -202,6 +202,13 @@ class _RawAnswer(http.client.HTTPResponse):
         super().__init__(*args, **kwargs)
         _thread.exchange.raw_answer = self
 
+    def begin(self) -> None:
+        """A head that is cut or broken is no head. (http.client takes what it understands of it.)"""
+        super().begin()
+        multipart = self.msg.get_content_maintype() == "multipart"
+        if not multipart and (self.msg.defects or self.msg.get_payload()):
+            raise http.client.HTTPException("broken header lines")
+
 
 class _Connection(urllib3.connection.HTTPConnection):
     response_class = _RawAnswer
@@ -238,8 +245,9 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     def getresponse(self) -> Any:
         exchange = _thread.exchange
-        exchange.phase = ReceiveTimeout
-        failure = SendFailed if exchange.send_failed else ReceiveFailed
+        failure: type[TransportError] = SendFailed
+        if not exchange.send_failed:
+            exchange.phase, failure = ReceiveTimeout, ReceiveFailed
         try:
             _acknowledge_quickly(self.sock)
             return super().getresponse()
