@@ -66,7 +66,9 @@ async def serve_mount(
             await nursery.start(reader.run)
 
             notifier = KernelNotifier()
-            filesystem = Filesystem(client, _fs_options(settings), reader, notifier, staging, _write_options(settings))
+            filesystem = Filesystem(
+                client, _fs_options(settings), reader, notifier, staging, _write_options(settings), archive
+            )
             await nursery.start(filesystem.run)
             client.health.on_change = filesystem.nas_changed
             await nursery.start(client.health.run)

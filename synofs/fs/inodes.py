@@ -75,7 +75,7 @@ class Inode:
         self.atime_ns = 0
         self.ctime_ns = 0
         self.rights = Rights.NONE
-        self.checked_at = 0.0
+        self.checked_at = float("-inf")  # nothing is known yet
         self.lookups = 0
         self.opens = 0
         self.listed = False  # a cached listing of the parent holds it

@@ -1,0 +1,96 @@
+"""A NAS that goes away: what is known of it goes on being served, and its return is noticed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from synofs.app.errors import Problem
+
+from .conftest import PASSWORD, Nas, Synofs, running_nas
+
+pytestmark = pytest.mark.mount
+
+AWAY = [
+    "the NAS is away",
+    "the NAS is back",
+    "mounted without the NAS",
+    "lookup",
+    "getattr",
+    "readdir",
+    "read:",
+    "open",
+]
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def port_of(nas: Nas) -> int:
+    port = urlsplit(nas.url).port
+    assert port is not None
+    return port
+
+
+def test_known_folders_and_files_are_served_while_the_nas_is_away_and_after_a_remount(
+    content: Path, synofs: Synofs
+) -> None:
+    synofs.expected_in_the_log += AWAY
+    docs = synofs.mountpoint / "docs"
+    options = ("--dir-ttl", "0.2", "--attr-ttl", "0.2", "--cache-dir", synofs.directory / "cache")
+    with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, *options)
+        names = sorted(os.listdir(docs))
+        letter = (docs / "letter.txt").read_bytes()
+    until(lambda: sorted(os.listdir(docs)) == names and synofs.status()["state"] == "offline")
+
+    started = time.monotonic()
+    assert sorted(os.listdir(docs)) == names
+    assert (docs / "letter.txt").stat().st_size == len(letter)
+    assert (docs / "letter.txt").read_bytes() == letter
+    with pytest.raises(OSError, match="No route to host"):
+        (docs / "big.bin").read_bytes()
+    assert time.monotonic() - started < 5
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+    synofs.mount(nas, *options)
+    assert sorted(os.listdir(docs)) == names
+    assert (docs / "letter.txt").read_bytes() == letter
+    assert synofs.status()["state"] == "offline"
+
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--listen", f"127.0.0.1:{port_of(nas)}"):
+        until(lambda: synofs.status()["state"] == "online")
+        (content / "new.txt").write_text("new")
+        until(lambda: "new.txt" in os.listdir(docs))
+        assert (docs / "big.bin").read_bytes() == (content / "big.bin").read_bytes()
+        assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_with_offline_fail_nothing_old_is_shown(content: Path, synofs: Synofs) -> None:
+    synofs.expected_in_the_log += AWAY
+    docs = synofs.mountpoint / "docs"
+    with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, "--dir-ttl", "0.2", "--attr-ttl", "0.2", "--offline", "fail")
+        assert os.listdir(docs)
+
+    def refused() -> bool:
+        try:
+            os.listdir(docs)
+        except OSError as error:
+            return error.errno == errno.EHOSTUNREACH
+        return False
+
+    until(refused)
+    assert synofs("umount", synofs.mountpoint).code == 0
+    done = synofs("mount", nas.url, synofs.mountpoint, *synofs.sign_in(nas), "--offline", "fail")
+    assert done.code == Problem.UNREACHABLE.exit_code
