@@ -103,7 +103,7 @@ class Bench:
             print("Not root: the page cache is not dropped, so what is on this disk may be read from memory.")
         chosen = [WORKLOADS[name] for name in self.given.names] or list(WORKLOADS.values())
         for workload in chosen:
-            for line in workload.lines(tuple(self.given.latency or LATENCIES_MS)):
+            for line in workload.lines(self.given.latency):
                 self._measure(workload, line)
             print(report.table(self.results, workload.name), end="\n\n", flush=True)
         if self.given.long:
