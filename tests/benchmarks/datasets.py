@@ -28,6 +28,7 @@ class Data:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.version = 0  # another one each time something is made or removed here
         self._made: set[str] = set()
         for name in FOLDERS:
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,7 @@ class Data:
     def _first_time(self, what: str) -> bool:
         is_new = what not in self._made
         self._made.add(what)
+        self.version += is_new
         return is_new
 
     def tree(self, leaves: int, files: int = 10) -> str:
@@ -119,6 +121,7 @@ class Data:
             number += 1
         name = f"inbox/{label} {number}"
         (self.root / name).mkdir()
+        self.version += 1
         return name
 
     def count(self, name: str) -> tuple[int, int]:
@@ -134,6 +137,7 @@ class Data:
         assert target.is_relative_to(self.root)
         assert target != self.root
         shutil.rmtree(target)
+        self.version += 1
 
 
 def git(folder: Path, *arguments: str) -> None:
