@@ -68,6 +68,8 @@ def _walk(figures: _Figures) -> Iterator[Verdict]:
             yield from _ratio(">= 4 x as fast as rclone's defaults", series, figures.other(series, "rclone"), 4)
             yield from _ratio(">= 4 x as fast as sshfs's defaults", series, figures.other(series, "sshfs"), 4)
             limit = series.typical.requests.total() * line.latency_ms / 1000 / MAX_REQUESTS
+            if not limit:
+                continue
             found = f"{series.seconds / limit:.2f} x ({series.seconds:.3g} s, {limit:.3g} s)"
             goal = f"{step}, {line}: within 2 x of calls x latency / {MAX_REQUESTS}"
             yield Verdict(goal, series.seconds <= 2 * limit, found)
