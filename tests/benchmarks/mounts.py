@@ -5,11 +5,12 @@ Peers run as their users run them: with defaults, and as their best user would t
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,10 @@ class Mount:
     def __enter__(self) -> Mount:
         self.mountpoint.mkdir(parents=True, exist_ok=True)
         command = self.contestant.command(self.server, self.share, self.mountpoint, self.work)
-        self._process = Process([*command, *self._options], self.work / "mount.log", env=_own_home(self.work))
+        # A unix socket's path has at most 107 bytes, so this one cannot lie below `work`, which may be deep down.
+        self._runtime = Path(tempfile.mkdtemp(prefix="synofs-bench-", dir="/tmp"))
+        env = _own_home(self.work, self._runtime)
+        self._process = Process([*command, *self._options], self.work / "mount.log", env=env)
         try:
             self._process.wait_until(lambda: is_mounted(self.mountpoint), "mounted")
             os.stat(self.mountpoint)
@@ -182,6 +186,7 @@ class Mount:
             process.stop()
             if is_mounted(self.mountpoint):
                 subprocess.run(["fusermount3", "-u", "-z", str(self.mountpoint)], capture_output=True)
+            shutil.rmtree(self._runtime, ignore_errors=True)
 
 
 def is_mounted(path: Path) -> bool:
@@ -189,17 +194,13 @@ def is_mounted(path: Path) -> bool:
     return any(line.split(b" ")[4] == wanted for line in Path("/proc/self/mountinfo").read_bytes().splitlines())
 
 
-def _own_home(work: Path) -> Mapping[str, str]:
+def _own_home(work: Path, runtime: Path) -> Mapping[str, str]:
     """No configuration, login or cache of the user's, and nothing left in them."""
     home = work / "home"
-    places = {
-        name: home / name.lower() for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
-    }
-    runtime = home / "run"
-    for place in (*places.values(), runtime):
+    variables = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+    places = {name: home / name.lower() for name in variables}
+    for place in places.values():
         place.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):
-        runtime.chmod(0o700)
     python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     return {
         "HOME": str(home),
