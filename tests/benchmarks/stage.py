@@ -150,6 +150,7 @@ class Stage:
     def mount(self, folder: str, *options: str) -> Mount:
         """Not mounted yet. The first of a stage has an empty cache, a later one finds what the earlier left."""
         assert self.contestant is not None
+        self.server.refresh(self.data.version)
         drop_page_cache()
         self._mount = Mount(self.contestant, self.server, folder, self.work, options=options)
         return self._mount
