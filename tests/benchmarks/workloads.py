@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +53,9 @@ class Workload:
     latencies_ms: tuple[float, ...] | None = None  # if not all tell something
     laps: int = 3
 
-    def lines(self, latencies_ms: tuple[float, ...]) -> list[Line]:
-        chosen = latencies_ms
-        if self.latencies_ms is not None:
-            chosen = tuple(ms for ms in latencies_ms if ms in self.latencies_ms) or self.latencies_ms[:1]
+    def lines(self, latencies_ms: Sequence[float] | None) -> list[Line]:
+        """Those that were asked for, or those that tell something."""
+        chosen = latencies_ms if latencies_ms is not None else self.latencies_ms or LATENCIES_MS
         return [Line(ms, GIGABIT if self.has_bandwidth and ms > 0 else 0) for ms in chosen]
 
 
