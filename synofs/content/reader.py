@@ -142,12 +142,14 @@ class FileContent:
         "proved",
         "readers",
         "seen",
+        "served",
     )
 
     def __init__(self, key: ContentKey, path_of: PathOf, seen: bool) -> None:
         self.key = key
         self.path_of = path_of
         self.seen = seen  # bytes of this version may have been handed out: any others need a proof
+        self.served = False  # bytes of this version were, or may have been, handed to the kernel
         self.readers: set[FileReader] = set()
         self.fetches: list[_Fetch] = []
         self.held: list[_Held] = []
@@ -185,6 +187,16 @@ class FileReader:
         self._content = content
         self._pattern = ReadAhead(content.size, reader.options.readahead)
         self.position = 0  # the furthest end read so far
+
+    @property
+    def served(self) -> bool:
+        """Whether bytes of this version may have been handed out, through this handle or another one: the kernel
+        serves all from the same pages."""
+        return self._content.served
+
+    @served.setter
+    def served(self, value: bool) -> None:
+        self._content.served = value
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
         """Bytes [offset, offset + length), shorter only at the end of the file.
@@ -240,6 +252,7 @@ class Reader:
         if content is None or content.error is not None:
             content = self._contents[key] = FileContent(key, path_of, self._cache.has_any(key))
         content.seen |= seen
+        content.served |= seen
         reader = FileReader(self, content)
         content.readers.add(reader)
         return reader

@@ -264,10 +264,8 @@ class Filesystem:
         self._check_rights(inode, flags)
         if flags & os.O_TRUNC:
             await self._writable_half().begin(inode, empty=True)
-        version = inode.fingerprint
-        keep_pages = inode.staged is not None or inode.kernel_cached == version
-        inode.kernel_cached = version
-        return self._add_handle(inode, flags, served=keep_pages), keep_pages
+        keep_pages = inode.staged is not None or inode.kernel_cached == inode.fingerprint
+        return self._add_handle(inode, flags, seen=keep_pages), keep_pages
 
     def _check_rights(self, inode: Inode, flags: int) -> None:
         access = flags & os.O_ACCMODE
@@ -279,11 +277,10 @@ class Filesystem:
         if needed & ~inode.rights:
             raise AccessDenied(inode.path())
 
-    def _add_handle(self, inode: Inode, flags: int, *, served: bool = False) -> int:
-        """`served`: the kernel may serve reads of this handle from pages that it has kept, without asking us."""
-        reader = self._reader.open(inode.number, inode.fingerprint, inode.path, seen=served)
+    def _add_handle(self, inode: Inode, flags: int, *, seen: bool = False) -> int:
+        """`seen`: the kernel may serve reads of this handle from pages that it has kept, without asking us."""
+        reader = self._reader.open(inode.number, inode.fingerprint, inode.path, seen=seen)
         handle = FileHandle(inode, inode.fingerprint, reader, flags)
-        handle.served = served
         inode.opens += 1
         if handle.writable:
             inode.writers += 1
@@ -335,7 +332,8 @@ class Filesystem:
         self._need_version(handle, version)
         data = await handle.reader.read(offset, length)
         self._need_version(handle, version)
-        handle.served = True
+        handle.reader.served = True
+        inode.kernel_cached = version
         return data
 
     async def _follow_change(self, handle: FileHandle, version: Fingerprint) -> None:
@@ -349,7 +347,7 @@ class Filesystem:
                 raise StaleInode(inode.path()) from error
         if handle.version != version or inode.staged is not None:
             return  # another read has followed the change, or the file is being written here
-        if handle.served or inode.fingerprint == version:
+        if handle.reader.served or inode.fingerprint == version:
             raise Changed("the file was changed on the NAS", path=inode.path())
         self._pin(handle)
 
@@ -359,7 +357,7 @@ class Filesystem:
         version = inode.fingerprint
         seen = version in (inode.kernel_cached, inode.own_version)
         handle.reader.close()
-        handle.version = inode.kernel_cached = version
+        handle.version = version
         handle.reader = self._reader.open(inode.number, version, inode.path, seen=seen)
 
     def _need_version(self, handle: FileHandle, version: Fingerprint) -> None:

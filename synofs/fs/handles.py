@@ -17,13 +17,12 @@ from synofs.remote import Fingerprint
 class FileHandle:
     """One open file. `version` is pinned: what is read is that version or an error, never a mix."""
 
-    __slots__ = ("append", "inode", "reader", "served", "version", "writable")
+    __slots__ = ("append", "inode", "reader", "version", "writable")
 
     def __init__(self, inode: Inode, version: Fingerprint, reader: FileReader, flags: int) -> None:
         self.inode = inode
         self.version = version
         self.reader = reader
-        self.served = False  # bytes of `version` were handed out
         self.writable = flags & os.O_ACCMODE != os.O_RDONLY
         self.append = bool(flags & os.O_APPEND)
 

@@ -33,10 +33,11 @@ class WalkOptions:
 
 
 class _Walk:
-    __slots__ = ("ahead", "by_number", "last", "root", "served_at", "steps", "window")
+    __slots__ = ("ahead", "by_number", "last", "read", "root", "served_at", "steps", "window")
 
-    def __init__(self, directory: Inode) -> None:
-        self.root = directory
+    def __init__(self, directory: Inode, read: bool) -> None:
+        self.root = directory  # the walk is within it, as far as is known
+        self.read = read  # a directory was read; until then there were lookups only, on the way to the root
         self.last = directory
         self.served_at = 0.0
         self.steps = 0
@@ -56,9 +57,11 @@ class WalkPrefetch:
         """Somebody is about to use a directory's listing: to read it, or to look up a name in it."""
         walk = self._walk_of(directory)
         if walk is None:
-            self._walks.append(_Walk(directory))
+            self._walks.append(_Walk(directory, reading))
             del self._walks[: -self._options.max_walks]
             return
+        if reading and not walk.read:
+            walk.read, walk.root = True, directory
         if walk.last is directory:
             return
         descent = directory.parent is walk.last

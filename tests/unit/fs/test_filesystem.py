@@ -392,14 +392,19 @@ async def test_a_file_is_read(rig: Rig) -> None:
 async def test_the_kernel_may_keep_its_pages_of_the_same_version_only(rig: Rig, store: MemoryStore) -> None:
     inode = await rig.find("/s/small")
     kept = []
-    for _ in range(2):
+
+    async def read() -> None:
         number, keep_pages = await rig.fs.open(inode, os.O_RDONLY)
         kept.append(keep_pages)
+        await rig.fs.read(number, 0, 5)
         await rig.fs.release(number)
+
+    await read()
+    await read()
     store.file("/s/small", b"HELLO", mtime=2)
     await trio.sleep(TTL)
-    for _ in range(2):
-        kept.append((await rig.fs.open(inode, os.O_RDONLY))[1])
+    await read()
+    await read()
     assert kept == [False, True, False, True]
 
 
@@ -472,6 +477,26 @@ async def test_a_handle_that_has_read_gets_an_error_after_a_change_and_a_reopen_
     await rig.fs.release(number)
     number = await rig.open("/s/big")
     assert versions_in(bytes(await rig.fs.read(number, 5 * MIB, 4096)), 5 * MIB) == {1}
+
+
+async def test_a_handle_does_not_follow_a_change_after_another_handle_has_read(rig: Rig, store: MemoryStore) -> None:
+    """The kernel serves both from the same pages, so it may have given this one bytes of the old version."""
+    second = await rig.open("/s/big")
+    first = await rig.open("/s/big")
+    await rig.fs.read(first, 0, 4096)
+    await wait_all_tasks_blocked()
+    store.file("/s/big", revealing(SIZE, 1), mtime=2)
+    with pytest.raises(Changed):
+        await rig.fs.read(second, 5 * MIB, 4096)
+
+
+async def test_two_opens_before_the_first_byte_need_no_proof(rig: Rig, store: MemoryStore) -> None:
+    first, second = await rig.open("/s/big"), await rig.open("/s/big")
+    store.reset()
+    await rig.fs.read(second, 0, 4096)
+    await rig.fs.read(first, 0, 4096)
+    await wait_all_tasks_blocked()
+    assert [call.method for call in store.calls] == ["read_range"]
 
 
 async def test_a_handle_that_the_kernel_serves_from_its_pages_does_not_follow_a_change(

@@ -30,14 +30,6 @@ DECIDED = {
     "fs.NotSupported": errno.EPERM,
     "fs.ReadOnlyFilesystem": errno.EROFS,
     "fs.StaleInode": errno.ESTALE,
-    "content.CacheDirInUse": errno.EIO,
-    "content.CacheDirUnsafe": errno.EIO,
-    "content.ContentError": errno.EIO,
-    "content.JournalFailed": errno.EIO,
-    "content.JournalTooNew": errno.EIO,
-    "content.LocalDiskFull": errno.ENOSPC,
-    "content.StagedFileClosed": errno.EIO,
-    "content.StagedFileDamaged": errno.EIO,
     "remote.AccountDisabled": errno.EACCES,
     "remote.AddressBlocked": errno.EACCES,
     "remote.BadAnswer": errno.EIO,
@@ -74,7 +66,7 @@ DECIDED = {
     "remote.WrongPassword": errno.EACCES,
 }
 
-ROOTS = {"fs": fs.FilesystemError, "content": ContentError, "remote": remote.RemoteError}
+ROOTS = {"fs": fs.FilesystemError, "remote": remote.RemoteError}
 
 
 def with_subclasses(cls: type[Exception]) -> Iterator[type[Exception]]:
@@ -101,6 +93,13 @@ def test_every_failure_that_the_program_knows_has_its_errno() -> None:
     failures = all_failures()
     assert sorted(failures) == sorted(DECIDED)
     assert {name: verdict(cls("text")).errno for name, cls in failures.items()} == DECIDED
+
+
+def test_the_local_cache_folder_has_no_errno_but_full_and_broken() -> None:
+    verdicts = {cls.__name__: verdict(cls("text")) for cls in with_subclasses(ContentError)}
+    assert {name for name, decided in verdicts.items() if decided.errno == errno.ENOSPC} == {"LocalDiskFull"}
+    assert {decided.errno for decided in verdicts.values()} == {errno.ENOSPC, errno.EIO}
+    assert UNFORESEEN not in verdicts.values()
 
 
 def test_a_failure_counts_as_what_it_is_a_kind_of() -> None:
