@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO
@@ -250,6 +251,10 @@ class FileStationClient:
     @property
     def ranges_ignored(self) -> bool:
         return self._downloader.ranges_ignored
+
+    def clock_seconds(self) -> float | None:
+        offset = self._wire.clock_offset_seconds
+        return None if offset is None else time.time() + offset
 
     async def space(self, share: str) -> Space | None:
         listing = await self._caller.call(calls.list_shares(0, 0, details=("volume_status",)), Listing)

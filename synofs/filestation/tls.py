@@ -6,10 +6,15 @@ import hashlib
 import socket
 import ssl
 
+from synofs.filestation.transport import CertificateUntrusted
+
 
 def verifying_context(ca_file: str | None, public_authorities_file: str) -> ssl.SSLContext:
     """Trusts what the system or the public list trusts, or with `ca_file` only what that file names."""
-    context = ssl.create_default_context(cafile=ca_file)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as exc:
+        raise CertificateUntrusted(f"the CA file {ca_file} cannot be used: {exc.strerror}") from exc
     if ca_file is None:
         # The system's store knows the site's own authority; a slim container has no store at all.
         context.load_verify_locations(public_authorities_file)

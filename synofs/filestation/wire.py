@@ -6,10 +6,12 @@ The lowest place that knows both the API and HTTP. Everything that goes wrong le
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TypeVar
 
@@ -109,6 +111,7 @@ class Counters:
         return self.answers + self.bytes_read + self.bytes_written
 
 
+CLOCK_SECONDS = 60.0  # between two looks at the NAS's clock
 SMALL_BYTES = 256 * 1024  # a transfer of this size takes no longer than an answer does
 
 
@@ -119,6 +122,8 @@ class Wire:
         self._transport = transport
         self._lanes = lanes
         self._counters = counters
+        self.clock_offset_seconds: float | None = None  # the NAS's clock less ours; None while it is not known
+        self._clock_checked_at = 0.0
         self.apis: Apis | None = None  # set by whoever signs in
         self.trouble = False  # a connection could not be made since this was last reset
 
@@ -151,7 +156,7 @@ class Wire:
             fresh_connection=fresh_connection,
         )
         async with self._attempt(call, lane):
-            response = await self._transport.send(request)
+            response = self._clocked(await self._transport.send(request))
             check_status(response.head, call.path)
             return data_of(call.api, response.body, kind, path=call.path)
 
@@ -207,9 +212,17 @@ class Wire:
             fresh_connection=fresh_connection,
         )
         async with self._attempt(call, _lane(body.length)):
-            response = await self._transport.send(request)
+            response = self._clocked(await self._transport.send(request))
             check_status(response.head, call.path)
             return data_of(call.api, response.body, kind, path=call.path)
+
+    def _clocked(self, response: Response) -> Response:
+        """Learn from the `Date` of an answer (RFC 9110, 6.6.1) what the NAS's clock says."""
+        now = time.time()
+        if now >= self._clock_checked_at + CLOCK_SECONDS:
+            self._clock_checked_at = now
+            self.clock_offset_seconds = clock_offset(response.head.headers.get("date", ""), now)
+        return response
 
     def _basic_parameters(self, call: ApiCall) -> dict[str, str]:
         version = call.version
@@ -245,6 +258,14 @@ class Wire:
                     passage.overloaded()
                 raise
             passage.went_well()
+
+
+def clock_offset(date: str, now: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment - now
 
 
 def _lane(length: int) -> Lane:

@@ -103,9 +103,10 @@ class RawServer:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:
-            with contextlib.closing(sock):
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(sock)
                 if self._context is not None:
-                    sock = self._context.wrap_socket(sock, server_side=True)
+                    sock = stack.enter_context(self._context.wrap_socket(sock, server_side=True))
                 self._behaviour(Connection(sock, number, self._stopping))
         except OSError:
             pass  # the client went away
