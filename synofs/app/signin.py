@@ -33,7 +33,9 @@ def _complete(
 ) -> tuple[Settings, Credentials]:
     """Ask for what the failure says is missing; raise it if no answer could help."""
     address = settings.address
-    if failure.problem is Problem.OTP_NEEDED:
+    if failure.problem in (Problem.OTP_NEEDED, Problem.WRONG_OTP):
+        if failure.problem is Problem.WRONG_OTP:
+            asker.note(failure.line)
         try:
             code = parse_otp(asker.otp(address, credentials.user))
         except ValueError as exc:

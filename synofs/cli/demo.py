@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,7 +211,8 @@ def _wait(folder: Path, daemon: subprocess.Popen[bytes]) -> None:
     out = console()
     out.print()
     out.print(Text.assemble("Look around in another terminal, or in a file manager:\n  ", (f"ls -l {folder}", "bold")))
-    out.print(Text.assemble("See what the mount does:\n  ", (f"synofs status --watch {folder}", "bold")))
+    command = "synofs" if shutil.which("synofs") else sys.argv[0]
+    out.print(Text.assemble("See what the mount does:\n  ", (f"{command} status --watch {folder}", "bold")))
     out.print("Ctrl-C unmounts and cleans up.")
     with contextlib.suppress(KeyboardInterrupt):
         daemon.wait()

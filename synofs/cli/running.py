@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Annotated, Any
@@ -41,7 +42,8 @@ def status(
 ) -> None:
     """Show how mounts are doing: connection, uploads, cache, calls to the NAS."""
     if watch:
-        _watch(mountpoint, as_json=as_json)
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(mountpoint, as_json=as_json)
         return
     found = _statuses(mountpoint)
     if as_json:

@@ -41,6 +41,9 @@ class TerminalAsker:
         say("Compare it with the one that DSM shows under Control Panel > Security > Certificate.")
         return typer.confirm("Trust it from now on?", err=True)
 
+    def note(self, text: str) -> None:
+        say(text)
+
 
 def asker() -> Asker | None:
     """None when nobody is there to answer."""

@@ -89,7 +89,7 @@ def test_watching_status_goes_on_until_it_is_interrupted(nas: Nas, synofs: Synof
     assert watch.stdout is not None
     lines = [watch.stdout.readline() for _ in range(2)]
     watch.send_signal(signal.SIGINT)
-    assert watch.wait(10) == Problem.INTERRUPTED.exit_code
+    assert watch.wait(10) == 0
     watch.stdout.close()
     assert all('"state": "online"' in line for line in lines)
     assert synofs("umount", synofs.mountpoint).code == 0

@@ -41,6 +41,9 @@ class Person:
     def trust(self, address: NasAddress, fingerprint: str) -> bool:
         raise AssertionError("not asked for here")
 
+    def note(self, text: str) -> None:
+        raise AssertionError("not told here")
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:

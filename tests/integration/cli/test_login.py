@@ -1,0 +1,113 @@
+"""`synofs login` at a terminal: it asks for what is missing, and afterwards nothing is asked any more."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from synofs.app.errors import Problem
+from synofs.simnas.totp import totp
+
+from .conftest import COMMAND, PASSWORD, Nas, Synofs, running_nas
+
+pytestmark = pytest.mark.mount
+
+SECRET = "GEZDGNBVGY3TQOJQ"
+
+
+def dialogue(words: list[str], lines: list[tuple[str, str]]) -> tuple[int, str]:
+    """Run the command at a terminal of its own, answering each question; returns exit code and what was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(COMMAND, [str(COMMAND), *words])
+    shown = ""
+    at = 0
+
+    def read_until(pattern: str | None) -> None:
+        nonlocal shown, at
+        deadline = time.monotonic() + 30
+        while True:
+            found = re.search(pattern, shown[at:], re.DOTALL) if pattern else None
+            if found:
+                at += found.end()
+                return
+            assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], f"no {pattern}: {shown}"
+            try:
+                piece = os.read(terminal, 4096)
+            except OSError:  # the terminal's other end is closed
+                piece = b""
+            if not piece:
+                assert pattern is None, f"it ended without {pattern}: {shown}"
+                return
+            shown += piece.decode()
+
+    try:
+        for question, answer in lines:
+            read_until(question)
+            os.write(terminal, answer.encode() + b"\n")
+        read_until(None)
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), shown
+
+
+def test_with_two_factors_and_an_unknown_certificate(
+    content: Path, synofs: Synofs, certificate: Callable[[], tuple[Path, Path, str]]
+) -> None:
+    cert, key, fingerprint = certificate()
+    accounts = ("--account", f"otto:{PASSWORD}:otp={SECRET}")
+    with running_nas(content, *accounts, "--tls", str(cert), str(key)) as nas:
+        code, shown = dialogue(
+            ["login", nas.url],
+            [
+                ("User on 127.0.0.1: ", "otto"),
+                ("Password of otto on 127.0.0.1: ", PASSWORD),
+                ("Trust it from now on", "y"),
+                ("One-time code of otto", "000000"),
+                ("not accepted.*One-time code of otto", totp(SECRET)),
+            ],
+        )
+        assert code == 0, shown
+        assert PASSWORD not in shown
+        seen = re.sub(r"[^0-9a-f]", "", "".join(re.findall(r"^synofs:   (\S+)", shown, re.MULTILINE)).lower())
+        assert seen == fingerprint
+
+        assert synofs("mount", nas.url, synofs.mountpoint).code == 0  # no user, password, code or certificate
+        assert os.listdir(synofs.mountpoint) == ["docs"]
+        assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_a_certificate_that_is_not_trusted_ends_it(
+    content: Path, synofs: Synofs, certificate: Callable[[], tuple[Path, Path, str]]
+) -> None:
+    cert, key, _ = certificate()
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--tls", str(cert), str(key)) as nas:
+        code, _ = dialogue(
+            ["login", nas.url], [("User", "anna"), ("Password", PASSWORD), ("Trust it from now on", "n")]
+        )
+        assert code == Problem.CERTIFICATE_REFUSED.exit_code
+        assert synofs("logout", nas.url).code == Problem.NO_SAVED_SIGN_IN.exit_code
+
+
+def test_a_mount_at_a_terminal_asks_for_the_password(nas: Nas, synofs: Synofs) -> None:
+    code, shown = dialogue(
+        ["mount", nas.url, str(synofs.mountpoint), "--insecure-http"],
+        [("User on", "anna"), ("Password of anna", PASSWORD)],
+    )
+    assert code == 0, shown
+    assert os.listdir(synofs.mountpoint) == ["docs"]
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_a_mountpoint_that_will_not_do_is_told_before_anything_is_asked(nas: Nas, synofs: Synofs) -> None:
+    code, shown = dialogue(["mount", nas.url, str(synofs.mountpoint / "missing"), "--insecure-http"], [])
+    assert code == Problem.MOUNTPOINT_MISSING.exit_code
+    assert "Password" not in shown
