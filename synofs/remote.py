@@ -100,6 +100,9 @@ class RemoteStore(Protocol):
     def ranges_ignored(self) -> bool:
         """True once a download answered a `Range` request with the whole file. Ask for long ranges then."""
 
+    def clock_seconds(self) -> float | None:
+        """What the NAS's clock says now (seconds of the epoch), within a second or two; `None` if it does not tell."""
+
     async def space(self, share: str) -> Space | None:
         """Capacity of the volume that holds a share (`share` without a slash); `None` when it does not say."""
 

@@ -6,8 +6,8 @@ client > caller (retry > session) > wire (lanes) > transport > NAS
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO

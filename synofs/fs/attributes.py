@@ -14,7 +14,8 @@ import trio
 
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable
-from synofs.fs.listings import Listings, Notifier
+from synofs.fs.listing import Notifier
+from synofs.fs.listings import Listings
 from synofs.remote import RemoteEntry, RemoteStore, Unavailable
 
 

@@ -28,7 +28,8 @@ from synofs.fs.errors import (
 )
 from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode, InodeTable
-from synofs.fs.listings import Listing, ListingOptions, Listings, Notifier
+from synofs.fs.listing import Listing, ListingOptions, Notifier
+from synofs.fs.listings import Listings
 from synofs.fs.names import NAME_MAX_BYTES, remote_name
 from synofs.fs.namespace import Namespace
 from synofs.fs.siblings import SiblingOptions, SiblingPrefetch

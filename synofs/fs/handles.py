@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from synofs.content.reader import FileReader
 from synofs.fs.errors import BadHandle
 from synofs.fs.inodes import Inode
-from synofs.fs.listings import Listing
+from synofs.fs.listing import Listing
 from synofs.remote import Fingerprint
 
 

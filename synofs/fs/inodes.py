@@ -23,7 +23,7 @@ from synofs.remote import Fingerprint, RemoteEntry, Rights
 
 if TYPE_CHECKING:
     from synofs.content.staging import StagedFile
-    from synofs.fs.listings import Listing
+    from synofs.fs.listing import Listing
 
 
 class Change(Enum):

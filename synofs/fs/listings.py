@@ -19,105 +19,21 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
 
 import trio
 
 from synofs.content.listingstore import ListingStore
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable, entry_of
+from synofs.fs.listing import Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
 from synofs.remote import NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
 
 log = logging.getLogger(__name__)
 
-
-class Notifier(Protocol):
-    """Tells the kernel what changed on the NAS. Never blocks and never fails."""
-
-    def content_changed(self, inode: Inode) -> None:
-        """Another version of the file is on the NAS: cached pages and attributes are void."""
-
-    def attributes_changed(self, inode: Inode) -> None:
-        """Only attributes changed (access rights, times)."""
-
-    def entry_appeared(self, parent: Inode, name: bytes) -> None:
-        """The name may be cached as missing."""
-
-    def entry_gone(self, parent: Inode, inode: Inode) -> None:
-        """The name is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListingOptions:
-    dir_ttl_seconds: float = 30.0
-    serve_stale: bool = True  # while the NAS is away, show what was there when it was last seen
-    max_entries: int = 400_000  # of all cached listings together; the least recently used go first
-    poll_recent_seconds: float = 120.0  # a directory used within this time is polled ...
-    poll_max_directories: int = 8  # ... if it is among so many
-    poll_max_entries: int = 5_000  # ... and costs one page
-
-
-class Load:
-    """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
-
-    __slots__ = ("changes", "done", "error", "pages", "started_at", "step")
-
-    def __init__(self, started_at: float) -> None:
-        self.started_at = started_at
-        self.step = trio.Event()
-        self.pages = 0
-        self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
-        self.done = False
-        self.error: Exception | None = None
-
-    def advance(self) -> None:
-        self.step.set()
-        self.step = trio.Event()
-
-
-class Listing:
-    """What is known of one directory. `entries` only grows while loading and is replaced as a whole later."""
-
-    __slots__ = (
-        "ahead",
-        "by_name",
-        "checked_at",
-        "complete",
-        "directory",
-        "entries",
-        "error",
-        "load",
-        "ordered",
-        "use_count",
-        "used_at",
-    )
-
-    def __init__(self, directory: Inode) -> None:
-        self.directory = directory
-        self.entries: list[Inode] = []
-        self.by_name: dict[bytes, Inode] = {}
-        self.checked_at = 0.0  # when the request was sent: what happened on the NAS later is not in it
-        self.complete = False
-        self.load: Load | None = None
-        self.error: Exception | None = None  # why a first load ended before the last page
-        self.used_at = 0.0
-        self.use_count = 0
-        self.ahead = False  # listed ahead of a walk, and not used yet
-        self.ordered: dict[tuple[bool, bool], tuple[list[Inode], list[Inode]]] = {}
-
-    def in_order(self, *, folders: bool, by_number: bool) -> list[Inode]:
-        """The folders, or the files, in the order in which programs visit them: that of the listing, or by inode
-        number (coreutils' cp sorts so, for the sake of local disks). Kept until the entries are replaced."""
-        key = (folders, by_number)
-        kept = self.ordered.get(key)
-        if kept is None or kept[0] is not self.entries or not self.complete:
-            chosen = [inode for inode in self.entries if inode.is_dir is folders]
-            if by_number:
-                chosen.sort(key=lambda inode: inode.number)
-            kept = self.ordered[key] = (self.entries, chosen)
-        return kept[1]
+# `Date` has whole seconds and is as old as the way of an answer; the NAS's file times have whole seconds, too.
+_CLOCK_MARGIN_SECONDS = 3.0
 
 
 class Listings:
@@ -255,6 +171,80 @@ class Listings:
 
         self._nursery.start_soon(watch)
 
+    def revalidation_cost(self, directory: Inode) -> int:
+        """How many paths a `getinfo` must name to prove this old listing; 0 if that cannot be done."""
+        listing = directory.listing
+        if listing is None or not listing.complete or listing.listed_at_nas is None:
+            return 0
+        return 1 + len(listing.entries)
+
+    def revalidate(self, directories: Sequence[Inode], ended: Callable[[], None]) -> None:
+        """Prove old listings with one `getinfo` for all of them; those that it does not prove are listed anew.
+
+        It tells the attributes of every entry. That no name came or went, the folder's own times tell: both lie
+        before the moment when its names were asked for. (A change of names sets mtime and ctime; mtime may be set
+        back, ctime may not.) A folder that is touched for another reason, as DSM does when it makes thumbnails, is
+        listed anew for nothing.
+        """
+        assert self._nursery is not None
+        listings = []
+        for directory in directories:
+            listing = directory.listing
+            if listing is not None and listing.load is None:
+                listing.load = Load(trio.current_time())
+                listing.ahead = True
+                listings.append(listing)
+        self._nursery.start_soon(self._revalidate, listings, ended)
+
+    async def _revalidate(self, listings: list[Listing], ended: Callable[[], None]) -> None:
+        try:
+            paths = [inode.path() for listing in listings for inode in (listing.directory, *listing.entries)]
+            try:
+                found = iter(await self._store.get_entries(paths))
+            except Exception as error:
+                for listing in listings:
+                    self._end(listing, error)
+                return
+            async with trio.open_nursery() as nursery:
+                for listing in listings:
+                    own, *rest = islice(found, 1 + len(listing.entries))
+                    load = listing.load
+                    assert load is not None
+                    if self._proves(listing, own, rest):
+                        for inode, entry in zip(listing.entries, rest, strict=True):
+                            if entry is not None and inode.checked_at <= load.started_at:
+                                self._tell_if_known(inode, self._table.update(inode, entry, load.started_at))
+                        listing.checked_at = load.started_at
+                        self._end(listing, None)
+                    else:
+                        nursery.start_soon(self._load, listing, load)
+        finally:
+            ended()
+
+    def _proves(self, listing: Listing, own: RemoteEntry | None, rest: Sequence[RemoteEntry | None]) -> bool:
+        if own is None or listing.listed_at_nas is None or (listing.load is not None and listing.load.changes):
+            return False
+        unchanged_since_ns = (listing.listed_at_nas - _CLOCK_MARGIN_SECONDS) * 1e9
+        if max(own.mtime_ns, own.ctime_ns) > unchanged_since_ns:
+            return False
+        return all(
+            entry is not None and entry.is_dir is inode.is_dir and inode.staged is None
+            for inode, entry in zip(listing.entries, rest, strict=True)
+        )
+
+    def _tell_if_known(self, inode: Inode, change: Change) -> None:
+        if inode.lookups and change is not Change.NOTHING:
+            self._tell(inode, change)
+
+    def _end(self, listing: Listing, error: Exception | None) -> None:
+        """A load that did not list has ended."""
+        load = listing.load
+        if load is not None:
+            load.error = error
+            load.done = True
+            listing.load = None
+            load.advance()
+
     # ----- changes made here --------------------------------------------------------------------------------------
 
     def insert(self, directory: Inode, inode: Inode) -> None:
@@ -331,6 +321,7 @@ class Listings:
         by_name: dict[bytes, Inode] = {}
         if not listing.complete:
             listing.entries, listing.by_name = entries, by_name
+        listed_at_nas = self._store.clock_seconds()
         try:
             await self._store.list_dir(
                 directory.path(), lambda page: self._take_page(listing, load, page, entries, by_name)
@@ -340,6 +331,7 @@ class Listings:
                 load.error = listing.error = error
                 self._failed(listing, error, by_name)
         else:
+            listing.listed_at_nas = listed_at_nas
             self._complete(listing, load, entries, by_name)
         finally:
             load.done = True
@@ -367,8 +359,7 @@ class Listings:
             inode = table.obtain(directory, name, entry.is_dir)
             if inode.checked_at <= load.started_at:  # else a later answer is known
                 change = table.update(inode, entry, load.started_at)
-                if inode.lookups and change is not Change.NOTHING:
-                    self._tell(inode, change)
+                self._tell_if_known(inode, change)
             self._list(inode)
             entries.append(inode)
             by_name[name] = inode

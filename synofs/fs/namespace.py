@@ -24,7 +24,8 @@ from synofs.fs.errors import (
     NotADirectory,
 )
 from synofs.fs.inodes import Inode, InodeTable
-from synofs.fs.listings import Listings, Notifier
+from synofs.fs.listing import Notifier
+from synofs.fs.listings import Listings
 from synofs.fs.moves import Mover
 from synofs.fs.names import HIDDEN_PREFIX, remote_name
 from synofs.fs.writes import Writes

@@ -15,7 +15,7 @@ import trio
 
 from synofs.content.reader import Reader
 from synofs.fs.inodes import Inode
-from synofs.fs.listings import Listing
+from synofs.fs.listing import Listing
 from synofs.remote import Rights
 
 

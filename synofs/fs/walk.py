@@ -18,7 +18,8 @@ from itertools import islice
 import trio
 
 from synofs.fs.inodes import Inode
-from synofs.fs.listings import Listing, Listings
+from synofs.fs.listing import Listing
+from synofs.fs.listings import Listings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class WalkOptions:
     first_window: int = 8
     max_window: int = 128
     loads_at_once: int = 5  # one of the NAS's six requests stays free for who is waiting
+    batch_paths: int = 100  # in one `getinfo` that proves old listings
     max_scan: int = 2_000  # directories looked at to find the next ones
     max_walks: int = 4
 
@@ -47,6 +49,8 @@ class _Walk:
 
 
 class WalkPrefetch:
+    """Lists the next directories of a walk ahead; those that were listed before are proved, many with one request."""
+
     def __init__(self, listings: Listings, options: WalkOptions) -> None:
         self._listings = listings
         self._options = options
@@ -120,12 +124,24 @@ class WalkPrefetch:
     def _fill(self, walk: _Walk) -> None:
         if self._loading >= self._options.loads_at_once or len(walk.ahead) >= walk.window:
             return
+        batch: list[Inode] = []
+        paths = 0
         for directory in self._next_unlisted(walk):
+            cost = self._listings.revalidation_cost(directory)
+            if batch and (not cost or paths + cost > self._options.batch_paths):
+                break
             walk.ahead.add(directory.number)
-            self._loading += 1
-            self._listings.prefetch(directory, lambda: self._loaded(walk))
+            if 0 < cost <= self._options.batch_paths // 2:
+                batch.append(directory)
+                paths += cost
+            else:
+                self._loading += 1
+                self._listings.prefetch(directory, lambda: self._loaded(walk))
             if self._loading >= self._options.loads_at_once or len(walk.ahead) >= walk.window:
-                return
+                break
+        if batch:
+            self._loading += 1
+            self._listings.revalidate(batch, lambda: self._loaded(walk))
 
     def _loaded(self, walk: _Walk) -> None:
         self._loading -= 1

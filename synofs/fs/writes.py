@@ -29,7 +29,8 @@ from synofs.fs.confirm import Confirmer
 from synofs.fs.errors import AccessDenied, NoEntry
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.leftovers import Leftovers
-from synofs.fs.listings import Listings, Notifier
+from synofs.fs.listing import Notifier
+from synofs.fs.listings import Listings
 from synofs.fs.locks import NumberedLocks
 from synofs.fs.names import printable, remote_name
 from synofs.remote import (

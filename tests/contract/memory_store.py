@@ -62,6 +62,9 @@ class MemoryStore:
         for start in range(offset, offset + length, PIECE_BYTES):
             await on_data(start, memoryview(content)[start : min(start + PIECE_BYTES, offset + length)])
 
+    def clock_seconds(self) -> float | None:
+        return None
+
     async def space(self, share: str) -> Space | None:
         await trio.lowlevel.checkpoint()
         return Space(10**12, 10**11) if f"/{share}" in self.content else None

@@ -211,6 +211,9 @@ class MemoryStore:
         await self._point("end", path)
         self.downloads_ended += 1
 
+    def clock_seconds(self) -> float | None:
+        return None
+
     async def space(self, share: str) -> Space | None:
         self.calls.append(Call("space", share))
         await self._point("space", share)

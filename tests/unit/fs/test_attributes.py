@@ -7,7 +7,8 @@ from trio.testing import wait_all_tasks_blocked
 from synofs.fs.attributes import AttributeOptions, Attributes
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Inode, InodeTable
-from synofs.fs.listings import ListingOptions, Listings
+from synofs.fs.listing import ListingOptions
+from synofs.fs.listings import Listings
 from synofs.remote import InputOutput, RemoteEntry, Rights, Unreachable
 from tests.unit.memory_store import MemoryStore, RecordingNotifier
 from tests.unit.virtual_time import in_virtual_time

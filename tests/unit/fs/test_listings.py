@@ -6,7 +6,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Inode, InodeTable
-from synofs.fs.listings import Listing, ListingOptions, Listings
+from synofs.fs.listing import Listing, ListingOptions
+from synofs.fs.listings import Listings
 from synofs.remote import InputOutput, NotFound, PermissionDenied, RemoteEntry, Rights, Unreachable
 from tests.unit.memory_store import MemoryStore, RecordingNotifier
 from tests.unit.virtual_time import in_virtual_time

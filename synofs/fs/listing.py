@@ -1,0 +1,99 @@
+"""What is known of one directory, and a listing on its way. The values that `fs.listings` works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from synofs.fs.inodes import Inode
+
+
+class Notifier(Protocol):
+    """Tells the kernel what changed on the NAS. Never blocks and never fails."""
+
+    def content_changed(self, inode: Inode) -> None:
+        """Another version of the file is on the NAS: cached pages and attributes are void."""
+
+    def attributes_changed(self, inode: Inode) -> None:
+        """Only attributes changed (access rights, times)."""
+
+    def entry_appeared(self, parent: Inode, name: bytes) -> None:
+        """The name may be cached as missing."""
+
+    def entry_gone(self, parent: Inode, inode: Inode) -> None:
+        """The name is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListingOptions:
+    dir_ttl_seconds: float = 30.0
+    serve_stale: bool = True  # while the NAS is away, show what was there when it was last seen
+    max_entries: int = 400_000  # of all cached listings together; the least recently used go first
+    poll_recent_seconds: float = 120.0  # a directory used within this time is polled ...
+    poll_max_directories: int = 8  # ... if it is among so many
+    poll_max_entries: int = 5_000  # ... and costs one page
+
+
+class Load:
+    """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
+
+    __slots__ = ("changes", "done", "error", "pages", "started_at", "step")
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+        self.step = trio.Event()
+        self.pages = 0
+        self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
+        self.done = False
+        self.error: Exception | None = None
+
+    def advance(self) -> None:
+        self.step.set()
+        self.step = trio.Event()
+
+
+class Listing:
+    """What is known of one directory. `entries` only grows while loading and is replaced as a whole later."""
+
+    __slots__ = (
+        "ahead",
+        "by_name",
+        "checked_at",
+        "complete",
+        "directory",
+        "entries",
+        "error",
+        "listed_at_nas",
+        "load",
+        "ordered",
+        "use_count",
+        "used_at",
+    )
+
+    def __init__(self, directory: Inode) -> None:
+        self.directory = directory
+        self.entries: list[Inode] = []
+        self.by_name: dict[bytes, Inode] = {}
+        self.listed_at_nas: float | None = None  # when its names were asked for, by the NAS's clock
+        self.checked_at = 0.0  # when the request was sent: what happened on the NAS later is not in it
+        self.complete = False
+        self.load: Load | None = None
+        self.error: Exception | None = None  # why a first load ended before the last page
+        self.used_at = 0.0
+        self.use_count = 0
+        self.ahead = False  # listed ahead of a walk, and not used yet
+        self.ordered: dict[tuple[bool, bool], tuple[list[Inode], list[Inode]]] = {}
+
+    def in_order(self, *, folders: bool, by_number: bool) -> list[Inode]:
+        """The folders, or the files, in the order in which programs visit them: that of the listing, or by inode
+        number (coreutils' cp sorts so, for the sake of local disks). Kept until the entries are replaced."""
+        key = (folders, by_number)
+        kept = self.ordered.get(key)
+        if kept is None or kept[0] is not self.entries or not self.complete:
+            chosen = [inode for inode in self.entries if inode.is_dir is folders]
+            if by_number:
+                chosen.sort(key=lambda inode: inode.number)
+            kept = self.ordered[key] = (self.entries, chosen)
+        return kept[1]
