@@ -7,7 +7,7 @@ would get this machine's address blocked, for every program on it.
 
     no session --sign in--> unproven --a call works--> proven --106/107/119/150--> renewed: SynoToken, or sign in
                                |
-                               +--119--> the other placement --119--> given up (for UNPROVEN_SECONDS)
+                               +--119--> the other placement --119--> signed in once more --119--> given up
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Credentials:
 @dataclass(frozen=True)
 class AuthOptions:
     sign_in_seconds: float = 30.0  # for all of it
-    unproven_seconds: float = 10.0  # how long a new session that was refused at once is not replaced
+    unproven_seconds: float = 10.0  # after two new sessions that were refused at once: before the next sign-in
     genuine_refusal_seconds: float = 60.0  # a session that worked so lately is not what a 105 is about
 
 
@@ -104,9 +104,10 @@ class AuthManager:
         self._credentials = credentials
         self._otp = credentials.otp
         self._device_id = None if credentials.otp else credentials.device_id
-        self._placement = Placement.COOKIE
+        self._placement = Placement.COOKIE  # of the last session that worked
         self._session: Session | None = None
         self._worked_at: float | None = None  # when the present session last served a call
+        self._fruitless_sign_ins = 0  # in a row: no call worked after them
         self._refusal: SignInRefused | None = None
         self._flight: _Flight | None = None
         self.sign_ins = 0
@@ -133,6 +134,8 @@ class AuthManager:
         """The NAS served a call in this session."""
         if session is self._session:
             self._worked_at = trio.current_time()
+            self._placement = session.placement
+            self._fruitless_sign_ins = 0
             self._wire.trouble = False
 
     async def renewed(self, session: Session, error: RemoteError) -> bool:
@@ -215,8 +218,8 @@ class AuthManager:
         return False
 
     async def _renew(self, session: Session, code: int | None) -> Session:
-        if self._worked_at is None:
-            return self._another_placement(session)
+        if self._worked_at is None and code == UNKNOWN_SESSION:
+            return await self._replace_unproven(session)
         if code == UNKNOWN_SESSION and session.syno_token is not None and not session.token_renewed:
             # Either the sid is unknown or only the token is wrong, and a new token costs no password.
             try:
@@ -229,15 +232,19 @@ class AuthManager:
                 return self._session
         return await self._sign_in()
 
-    def _another_placement(self, session: Session) -> Session:
-        """A session that never worked is refused. Signing in again would bring the next such session."""
+    async def _replace_unproven(self, session: Session) -> Session:
+        """A session that never worked is unknown to the NAS: it may look for it elsewhere, or have lost it already.
+
+        If it does not take the next one either, signing in is not what helps.
+        """
         if session.placement is Placement.COOKIE:
             self._session = replace(session, placement=Placement.PARAMETERS)
             return self._session
-        if trio.current_time() - session.since < self._options.unproven_seconds:
+        age_seconds = trio.current_time() - session.since
+        if self._fruitless_sign_ins and age_seconds < self._options.unproven_seconds:
             raise SignInNotAllowed("the NAS signs this account in, and then does not take its session")
-        self._session = None
-        raise Unavailable("the NAS does not take its own session")
+        self._fruitless_sign_ins += 1
+        return await self._sign_in()
 
     async def _new_token(self, session: Session) -> Secret:
         call = ApiCall("SYNO.API.Auth", NEWEST_VERSION, "token")

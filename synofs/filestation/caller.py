@@ -28,8 +28,8 @@ from synofs.remote import RemoteError, TimedOut
 
 T = TypeVar("T")
 
-# The longest way to a working session: another placement, a new token, a new sign-in, and its other placement.
-MAX_RENEWALS = 4
+# The longest way to a working session: a new token, two sign-ins, and each time another placement.
+MAX_RENEWALS = 5
 
 
 @dataclass(frozen=True)

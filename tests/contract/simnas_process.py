@@ -9,6 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import trio
+
 USER = "ann"
 PASSWORD = "pass word+&"
 
@@ -46,6 +48,12 @@ class SimnasProcess:
     def calls(self) -> dict[str, int]:
         counts: dict[str, int] = self._control("GET", "stats")["calls"]
         return counts
+
+    async def have_counted(self, call: str, count: int) -> None:
+        """Wait until the NAS has seen so many of these calls."""
+        with trio.fail_after(20):
+            while self.calls().get(call, 0) < count:  # noqa: ASYNC110 - it happens in another process
+                await trio.sleep(0.01)
 
     def sessions(self) -> int:
         return int(self._control("GET", "stats")["sessions"])

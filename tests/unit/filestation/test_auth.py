@@ -238,22 +238,34 @@ async def test_a_fresh_session_that_is_never_taken_does_not_loop() -> None:
     nas = ScriptedNas()
     nas.accepts = lambda sent: False
     caller, _, _ = caller_for(nas.transport)
-    for _ in range(3):
+    for _ in range(5):
         with pytest.raises(remote.SignInNotAllowed):
             await call(caller)
-    assert nas.logins == 1
-    assert len(nas.transport.sent) < 10
+    assert nas.logins == 2
+    assert len(nas.transport.sent) < 12
 
 
 async def test_after_a_while_a_fresh_session_that_was_not_taken_is_replaced(autojump_clock: MockClock) -> None:
     nas = ScriptedNas()
-    nas.accepts = lambda sent: sent.sid == "sid2"
+    nas.accepts = lambda sent: sent.sid == "sid3"
     caller, _, _ = caller_for(nas.transport)
     with pytest.raises(remote.SignInNotAllowed):
         await call(caller)
     await trio.sleep(60)
     await call(caller)
+    assert nas.logins == 3
+
+
+@pytest.mark.parametrize("code", [106, 107, 119, 150])
+async def test_a_session_that_dies_before_its_first_use_is_replaced(code: int) -> None:
+    nas = ScriptedNas()
+    nas.dead_code = code
+    caller, auth, _ = caller_for(nas.transport)
+    await auth.session()
+    nas.live.clear()
+    await call(caller)
     assert nas.logins == 2
+    assert "Cookie" in nas.transport.sent[-1].request.headers
 
 
 async def test_a_new_syno_token_is_enough_where_only_the_token_was_wrong() -> None:
