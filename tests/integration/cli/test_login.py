@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,11 @@ SECRET = "GEZDGNBVGY3TQOJQ"
 
 def dialogue(words: list[str], lines: list[tuple[str, str]]) -> tuple[int, str]:
     """Run the command at a terminal of its own, answering each question; returns exit code and what was shown."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(COMMAND, [str(COMMAND), *words])
+    terminal, inside = pty.openpty()
+    # Passwords are asked for at the controlling terminal, which setsid makes of its stdin.
+    command = ["setsid", "--ctty", "--wait", str(COMMAND), *words]
+    process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside)
+    os.close(inside)
     shown = ""
     at = 0
 
@@ -53,10 +56,11 @@ def dialogue(words: list[str], lines: list[tuple[str, str]]) -> tuple[int, str]:
             read_until(question)
             os.write(terminal, answer.encode() + b"\n")
         read_until(None)
+        return process.wait(30), shown
     finally:
         os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), shown
+        process.kill()
+        process.wait()
 
 
 def test_with_two_factors_and_an_unknown_certificate(
