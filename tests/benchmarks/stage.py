@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.benchmarks.datasets import Data
 from tests.benchmarks.mounts import Contestant, Mount
-from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache
+from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache, ended_within
 from tests.benchmarks.servers import Server
 
 QUIET_SECONDS = 0.15
@@ -165,14 +165,13 @@ class Stage:
             program = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=errors
             )
-            try:
-                code = program.wait(self.timeout)
-            except subprocess.TimeoutExpired:
+            if not ended_within(program.pid, self.timeout):
                 if self._mount is not None:
                     self._mount.kill()  # or the program could not be ended: it waits for the mount
                 program.kill()
                 program.wait()
-                raise BenchmarkFailed(f"{command[0]} was not done after {self.timeout:.0f} s") from None
+                raise BenchmarkFailed(f"{command[0]} was not done after {self.timeout:.0f} s")
+            code = program.wait()
             if code not in ok:
                 errors.seek(0)
                 said = errors.read().decode(errors="replace").strip()[-400:]
