@@ -33,7 +33,9 @@ def _fill_blocks(index: Path, files: int) -> None:
     with db:
         for number in range(files):
             name = uuid.uuid4().hex
-            _insert(db, "files", {**file, "id": name, "path": f"{file['path']} {number}"})
+            path = file["path"]
+            other = path + b" %d" % number if isinstance(path, bytes) else f"{path} {number}"
+            _insert(db, "files", {**file, "id": name, "path": other})
             for stretch in stretches:
                 _insert(db, "stretches", {**stretch, "file": name})
             folder = index.parent / "data" / name[:2]
