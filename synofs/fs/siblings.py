@@ -27,7 +27,7 @@ class SiblingOptions:
     max_window: int = 32
     max_bytes_ahead: int = 16 * 1024 * 1024
     fetches_at_once: int = 5
-    skip: int = 32  # so many entries further still count as "in order": folders and other kinds lie between
+    skip: int = 8  # so many files further still count as "in order": a program leaves out what it does not want
     max_directories: int = 16
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class KernelNotifier:
-    """`fs.listings.Notifier` for a mounted filesystem."""
+    """`fs.listing.Notifier` for a mounted filesystem."""
 
     def __init__(self) -> None:
         self._inodes: dict[int, bool] = {}  # number -> attributes only

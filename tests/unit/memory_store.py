@@ -37,10 +37,12 @@ class Node:
     mtime_ns: int
     rights: Rights
     size: int | None = None  # of a file that says another size than it has
+    ctime_ns: int | None = None  # as mtime_ns unless told otherwise
 
     def entry(self, name: str) -> RemoteEntry:
         size = self.size if self.size is not None else len(self.content or b"")
-        return RemoteEntry(name, self.content is None, size, self.mtime_ns, self.mtime_ns, self.mtime_ns, self.rights)
+        ctime_ns = self.mtime_ns if self.ctime_ns is None else self.ctime_ns
+        return RemoteEntry(name, self.content is None, size, self.mtime_ns, self.mtime_ns, ctime_ns, self.rights)
 
 
 class Call(NamedTuple):
@@ -89,7 +91,9 @@ class MemoryStore:
         self.ranges_ignored = False
         self.ignores_ranges = False
         self.piece_seconds = 0.0  # how long each piece takes
+        self.list_seconds = 0.0  # how long a listing takes
         self.answer_seconds = 0.0  # how long a getinfo takes
+        self.clock: float | None = None  # what the NAS's clock says
         self.cut_after: int | None = None  # the next downloads end after so many bytes
         self.extra_names: dict[str, list[RemoteEntry]] = {}  # what a listing shows in addition, whatever it is
         self.spaces: dict[str, Space | None] = {}
@@ -157,6 +161,7 @@ class MemoryStore:
     async def list_dir(self, path: str, on_page: OnPage) -> None:
         self.calls.append(Call("list_dir", path))
         await self._point("list_dir", path)
+        await trio.sleep(self.list_seconds)
         node = self.nodes.get(path)
         if node is None:
             raise NotFound("no such folder", path=path)
@@ -212,7 +217,7 @@ class MemoryStore:
         self.downloads_ended += 1
 
     def clock_seconds(self) -> float | None:
-        return None
+        return self.clock
 
     async def space(self, share: str) -> Space | None:
         self.calls.append(Call("space", share))
@@ -221,7 +226,7 @@ class MemoryStore:
 
 
 class RecordingNotifier:
-    """`fs.listings.Notifier` that writes down what the kernel would be told."""
+    """`fs.listing.Notifier` that writes down what the kernel would be told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []

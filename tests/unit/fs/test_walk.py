@@ -1,8 +1,6 @@
-"""Walks through a tree cost one listing for each folder, although folders are listed ahead of the walker."""
+"""A tree walk is run ahead of; nothing is listed that nobody walks to; known folders are proved in batches."""
 
 from __future__ import annotations
-
-import random
 
 import pytest
 import trio
@@ -11,131 +9,198 @@ from trio.testing import wait_all_tasks_blocked
 from synofs.content.reader import Reader, ReaderOptions
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.inodes import Inode
-from tests.unit.memory_store import MemoryStore
+from tests.unit.memory_store import MemoryStore, RecordingNotifier
 from tests.unit.virtual_time import in_virtual_time
 
 pytestmark = in_virtual_time
 
+TTL = 30.0
+NOW = 2_000_000.0  # the NAS's clock; the files are older
 
-def make_tree(store: MemoryStore, top: str, depth: int, width: int) -> int:
-    """Folders within folders; the number of them."""
-    store.folder(top)
-    store.file(f"{top}/file")
+
+def tree(store: MemoryStore, path: str, depth: int, width: int) -> int:
+    """A tree of folders with three files each; returns how many folders there are below and with `path`."""
+    store.folder(path)
+    for number in range(3):
+        store.file(f"{path}/file{number}")
     if depth == 0:
         return 1
-    return 1 + sum(make_tree(store, f"{top}/{number}", depth - 1, width) for number in range(width))
+    return 1 + sum(tree(store, f"{path}/d{number}", depth - 1, width) for number in range(width))
 
 
 class Walker:
-    """Programs, as the kernel shows them to us: lookups on the way, then readdir after readdir."""
+    """What find(1) does, as calls of the filesystem."""
 
-    def __init__(self, fs: Filesystem) -> None:
+    def __init__(self, fs: Filesystem, *, by_number: bool = False, think_seconds: float = 0.0) -> None:
         self.fs = fs
+        self.by_number = by_number
+        self.think_seconds = think_seconds
+        self.visited = 0
 
-    async def go_to(self, path: str) -> Inode:
-        inode = self.fs.inodes.root
-        for name in path.strip("/").encode().split(b"/"):
-            inode = await self.fs.lookup(inode, name)
-            self.fs.inodes.count_lookup(inode)
-        return inode
+    async def read(self, directory: Inode) -> list[Inode]:
+        number = await self.fs.opendir(directory)
+        try:
+            position = 0
+            while True:
+                _, entries = await self.fs.readdir(number, position)
+                if position >= len(entries):
+                    return list(entries)
+                position = len(entries)
+        finally:
+            await self.fs.releasedir(number)
 
-    async def read(self, folder: Inode) -> list[Inode]:
-        number = await self.fs.opendir(folder)
-        _, entries = await self.fs.readdir(number, 0)
-        for inode in entries:
-            self.fs.inodes.count_lookup(inode)
-        await self.fs.releasedir(number)
-        return list(entries)
-
-    async def walk(self, folder: Inode) -> int:
-        """Pre-order, like find."""
-        count = 1
-        for inode in await self.read(folder):
-            if inode.is_dir:
-                count += await self.walk(inode)
-        return count
-
-    async def walk_breadth_first(self, folder: Inode) -> int:
-        folders = [folder]
-        for inode in folders:
-            folders += [entry for entry in await self.read(inode) if entry.is_dir]
-        return len(folders)
+    async def walk(self, directory: Inode) -> None:
+        self.visited += 1
+        await trio.sleep(self.think_seconds)
+        folders = [inode for inode in await self.read(directory) if inode.is_dir]
+        if self.by_number:
+            folders.sort(key=lambda inode: inode.number)
+        for folder in folders:
+            await self.walk(folder)
 
 
 @pytest.fixture
 def store() -> MemoryStore:
-    return MemoryStore()
+    store = MemoryStore()
+    store.folder("/s")
+    store.clock = NOW
+    return store
 
 
 @pytest.fixture
-async def walker(store: MemoryStore, nursery: trio.Nursery) -> Walker:
-    store.folder("/s")
-    for name in "abcd":
-        make_tree(store, f"/s/{name}", depth=3, width=4)
-    fs = Filesystem(store, FsOptions(), Reader(store, ReaderOptions()))
+async def fs(store: MemoryStore, nursery: trio.Nursery) -> Filesystem:
+    reader = Reader(store, ReaderOptions())
+    fs = Filesystem(store, FsOptions(dir_ttl_seconds=TTL, attr_ttl_seconds=TTL), reader, RecordingNotifier())
+    await nursery.start(reader.run)
     await nursery.start(fs.run)
-    return Walker(fs)
+    return fs
 
 
-FOLDERS = 85  # below and with each of the four
+async def folder(fs: Filesystem, *names: bytes) -> Inode:
+    inode = fs.inodes.root
+    for name in names:
+        found = await fs.lookup(inode, name)
+        assert found is not None
+        inode = found
+    return inode
 
 
-async def test_a_walk_of_everything_lists_each_folder_once(walker: Walker, store: MemoryStore) -> None:
-    assert await walker.walk(walker.fs.inodes.root) == 2 + 4 * FOLDERS
-    await wait_all_tasks_blocked()
-    assert store.count("list_dir") == 2 + 4 * FOLDERS
-
-
-async def test_a_walk_of_a_part_lists_nothing_beside_it(walker: Walker, store: MemoryStore) -> None:
-    top = await walker.go_to("/s/b")
-    await wait_all_tasks_blocked()
-    store.reset()
-    assert await walker.walk(top) == FOLDERS
-    await wait_all_tasks_blocked()
-    assert store.count("list_dir") == FOLDERS
-    assert all(call.subject.startswith("/s/b") for call in store.calls)
-
-
-async def test_a_walk_in_another_order_lists_each_folder_once(walker: Walker, store: MemoryStore) -> None:
-    assert await walker.walk_breadth_first(walker.fs.inodes.root) == 2 + 4 * FOLDERS
-    await wait_all_tasks_blocked()
-    assert store.count("list_dir") == 2 + 4 * FOLDERS
-
-
-async def test_a_person_who_clicks_through_folders_causes_one_listing_for_each_click(
-    walker: Walker, store: MemoryStore
+@pytest.mark.parametrize("by_number", [False, True])
+async def test_a_walk_has_up_to_five_listings_under_way_and_lists_each_folder_once(
+    store: MemoryStore, fs: Filesystem, nursery: trio.Nursery, by_number: bool
 ) -> None:
-    for path in ("/s", "/s/a", "/s/a/0", "/s/a/1", "/s/a", "/s/b", "/s/b/2"):
-        await walker.read(await walker.go_to(path))
-        await trio.sleep(2)
-    assert store.count("list_dir") == 1 + 6
+    folders = tree(store, "/s/t", 3, 4)
+    root = await folder(fs, b"s", b"t")
+    store.reset()
+    busiest = 0
+
+    async def watch() -> None:
+        nonlocal busiest
+        while True:
+            under_way = sum(listing.load is not None for listing in fs._listings.cached())
+            busiest = max(busiest, under_way)
+            await trio.sleep(0.001)
+
+    with trio.CancelScope() as scope:
+        store.list_seconds = 0.02
+        nursery.start_soon(watch)
+        walker = Walker(fs, by_number=by_number)
+        started = trio.current_time()
+        await walker.walk(root)
+        scope.cancel()
+    assert walker.visited == folders
+    assert store.count("list_dir") == folders
+    assert 3 <= busiest <= 6  # five ahead, and the one that the walker waits for
+    assert trio.current_time() - started <= folders * 0.02 / 3  # one after the other it would be folders * 0.02
+    nursery.cancel_scope.cancel()
 
 
-async def test_looking_up_deep_paths_lists_only_the_way(walker: Walker, store: MemoryStore) -> None:
-    for path in ("/s/a/0/0/0", "/s/a/0/0/0/file", "/s/a/0/0"):
-        await walker.go_to(path)
+async def test_one_ls_however_deep_lists_only_what_is_on_its_way(store: MemoryStore, fs: Filesystem) -> None:
+    tree(store, "/s/t", 4, 3)
+    deep = await folder(fs, b"s", b"t", b"d1", b"d1", b"d1")
+    await Walker(fs).read(deep)
     await wait_all_tasks_blocked()
-    assert sorted(call.subject for call in store.calls) == ["/", "/s", "/s/a", "/s/a/0", "/s/a/0/0", "/s/a/0/0/0"]
+    assert [call.subject for call in store.asked("list_dir")] == [
+        "/", "/s", "/s/t", "/s/t/d1", "/s/t/d1/d1", "/s/t/d1/d1/d1"
+    ]  # fmt: skip
 
 
-async def test_reading_folders_at_random_wastes_little(walker: Walker, store: MemoryStore) -> None:
-    folders = [path for path, node in store.nodes.items() if node.content is None and path.count("/") == 5]
-    rng = random.Random(3)
-    for path in rng.sample(folders, 40):
-        await walker.read(await walker.go_to(path))
-        await trio.sleep(1)
+async def test_a_person_who_clicks_through_folders_causes_no_crawl(store: MemoryStore, fs: Filesystem) -> None:
+    folders = tree(store, "/s/t", 1, 8)
+    root = await folder(fs, b"s", b"t")
+    store.reset()
+    walker = Walker(fs, think_seconds=1.0)
+    entries = await walker.read(root)
+    for inode in [inode for inode in entries if inode.is_dir][:4]:
+        await trio.sleep(1.0)
+        await walker.read(inode)
     await wait_all_tasks_blocked()
-    assert store.count("list_dir") <= 2 * (1 + 1 + 4 + 16 + 64 + 40)
+    assert folders == 9
+    assert store.count("list_dir") == 5  # the tree's root, and the four
 
 
-async def test_a_walk_ahead_never_takes_all_requests(walker: Walker, store: MemoryStore) -> None:
-    gate = store.gate("page", skip=6)
+async def test_what_is_listed_ahead_stops_when_nobody_follows(store: MemoryStore, fs: Filesystem) -> None:
+    tree(store, "/s/t", 1, 500)
+    root = await folder(fs, b"s", b"t")
+    store.reset()
+    walker = Walker(fs)
+    entries = [inode for inode in await walker.read(root) if inode.is_dir]
+    for inode in entries[:4]:
+        await walker.read(inode)
+    await trio.sleep(60)
+    assert store.count("list_dir") <= 5 + 64  # the tree's root, the four, and the window that their hits have opened
 
-    async def walk() -> None:
-        await walker.walk(walker.fs.inodes.root)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(walk)
-        await wait_all_tasks_blocked()
-        assert gate.waiting <= FsOptions().max_requests
-        gate.open()
+async def test_a_second_walk_after_the_ttl_proves_many_folders_with_one_request(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    folders = tree(store, "/s/t", 3, 5)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    store.reset()
+    walker = Walker(fs)
+    await walker.walk(root)
+    assert walker.visited == folders == 156
+    assert store.count("list_dir") + store.count("get_entries") <= folders / 3
+
+
+async def test_a_file_that_changed_in_place_is_seen_by_the_second_walk(store: MemoryStore, fs: Filesystem) -> None:
+    tree(store, "/s/t", 2, 4)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    store.nodes["/s/t/d3/d2/file1"].content = b"changed"  # the folder's times stay what they are
+    await Walker(fs).walk(root)
+    changed = await folder(fs, b"s", b"t", b"d3", b"d2", b"file1")
+    assert changed.size == 7
+
+
+@pytest.mark.parametrize("times_set_back", [False, True])
+async def test_a_name_that_came_is_seen_by_the_second_walk(
+    store: MemoryStore, fs: Filesystem, times_set_back: bool
+) -> None:
+    tree(store, "/s/t", 2, 4)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    store.file("/s/t/d3/d2/new")
+    store.nodes["/s/t/d3/d2"].ctime_ns = int((NOW + 5) * 1e9)
+    if not times_set_back:
+        store.nodes["/s/t/d3/d2"].mtime_ns = int((NOW + 5) * 1e9)
+    await Walker(fs).walk(root)
+    store.reset()
+    assert await fs.lookup(await folder(fs, b"s", b"t", b"d3", b"d2"), b"new") is not None
+    assert store.count("list_dir", "/s/t/d3/d2") == 0
+
+
+async def test_without_the_nas_s_clock_folders_are_listed_again(store: MemoryStore, fs: Filesystem) -> None:
+    store.clock = None
+    folders = tree(store, "/s/t", 2, 4)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    store.reset()
+    await Walker(fs).walk(root)
+    assert store.count("list_dir") == folders
+    assert store.count("get_entries") == 0

@@ -1,0 +1,104 @@
+"""Who reads the small files of a directory in order gets the next ones ahead; who does not, does not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import trio
+
+from synofs.content.reader import Reader, ReaderOptions
+from synofs.fs.filesystem import Filesystem, FsOptions
+from synofs.fs.inodes import Inode
+from tests.unit.memory_store import MemoryStore, RecordingNotifier
+from tests.unit.virtual_time import in_virtual_time
+
+pytestmark = in_virtual_time
+
+FILES = 60
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore()
+    store.folder("/s")
+    for number in range(FILES):
+        store.file(f"/s/file{number:03}", b"%d" % number * 1000)
+        store.folder(f"/s/folder{number:03}")
+    store.piece_seconds = 0.02
+    return store
+
+
+@pytest.fixture
+async def fs(store: MemoryStore, nursery: trio.Nursery) -> Filesystem:
+    reader = Reader(store, ReaderOptions())
+    fs = Filesystem(store, FsOptions(dir_ttl_seconds=600, attr_ttl_seconds=600), reader, RecordingNotifier())
+    await nursery.start(reader.run)
+    await nursery.start(fs.run)
+    return fs
+
+
+async def files(fs: Filesystem) -> list[Inode]:
+    share = await fs.lookup(fs.inodes.root, b"s")
+    assert share is not None
+    number = await fs.opendir(share)
+    _, entries = await fs.readdir(number, 0)
+    await fs.releasedir(number)
+    return [inode for inode in entries if not inode.is_dir]
+
+
+async def read(fs: Filesystem, inode: Inode) -> bytes:
+    number, _ = await fs.open(inode, os.O_RDONLY)
+    try:
+        return bytes(await fs.read(number, 0, 1 << 17))
+    finally:
+        await fs.release(number)
+
+
+@pytest.mark.parametrize("by_number", [False, True])
+async def test_files_that_are_read_in_order_come_ahead_with_one_request_each(
+    store: MemoryStore, fs: Filesystem, by_number: bool
+) -> None:
+    order = await files(fs)
+    if by_number:  # as cp(1) does
+        order.sort(key=lambda inode: inode.number)
+    started = trio.current_time()
+    for inode in order:
+        assert await read(fs, inode) == b"%d" % int(inode.name[4:]) * 1000
+    assert store.count("read_range") == FILES
+    assert trio.current_time() - started <= FILES * 0.02 / 3  # one after the other it would be FILES * 0.02
+    assert store.count("get_entries") == 0
+
+
+async def test_a_single_file_brings_nothing_else(store: MemoryStore, fs: Filesystem) -> None:
+    order = await files(fs)
+    await read(fs, order[0])
+    await trio.sleep(60)
+    assert store.count("read_range") == 1
+
+
+async def test_files_in_no_order_bring_next_to_nothing_else(store: MemoryStore, fs: Filesystem) -> None:
+    order = await files(fs)
+    for inode in reversed(order):
+        await read(fs, inode)
+        await trio.sleep(1)
+    assert FILES <= store.count("read_range") <= FILES + 4
+    assert len({call.subject for call in store.asked("read_range")}) == FILES
+
+
+async def test_what_comes_ahead_stops_when_nobody_follows(store: MemoryStore, fs: Filesystem) -> None:
+    order = await files(fs)
+    for inode in order[:3]:
+        await read(fs, inode)
+    await trio.sleep(60)
+    assert store.count("read_range") <= 3 + 8
+
+
+async def test_big_files_do_not_come_ahead(store: MemoryStore, fs: Filesystem) -> None:
+    for number in range(4, FILES):
+        store.file(f"/s/file{number:03}", b"x" * (2 << 20))
+    order = await files(fs)
+    for inode in order[:3]:
+        await read(fs, inode)
+    await trio.sleep(60)
+    assert store.count("read_range") <= 4
