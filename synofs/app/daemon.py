@@ -30,6 +30,12 @@ class Report:
         self._descriptor: int | None = descriptor
 
     def ready(self) -> None:
+        """From now on, nothing that happens to the caller's terminal matters.
+
+        Not earlier: on an automount point, whoever has left the process group of systemd's mount command waits for
+        the mount like everybody else, and that would be for us.
+        """
+        os.setsid()
         self._send({"ready": True})
 
     def failed(self, failure: Failure) -> None:

@@ -1,8 +1,8 @@
 """The caller's side of a new mount: look before asking, start the daemon, wait until the mount answers.
 
-The daemon is a fresh process in a session of its own rather than a fork of this one, so no thread, lock or file of
-the caller's comes along. It gets its order through a pipe, so that no secret is in its arguments or environment,
-where every user of the machine could read it.
+The daemon is a fresh process rather than a fork of this one, so no thread, lock or file of the caller's comes along.
+It gets its order through a pipe, so that no secret is in its arguments or environment, where every user of the
+machine could read it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ def start_daemon(order: Order) -> subprocess.Popen[bytes]:
                 stderr=stray,
                 cwd="/",
                 pass_fds=[report_writer],
-                start_new_session=True,
             )
         os.close(report_writer)
         report_writer = -1

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from synofs.app import profiles
+from synofs.app import mount_guard, profiles
 from synofs.app.assembly import mount_source
 from synofs.app.config import Settings, SignInWords, Words, read_mount_options, wrong_option
 from synofs.app.control import ControlClient
@@ -29,23 +29,6 @@ DONE, WRONG_CALL, MACHINE_FAILED, INTERRUPTED, MOUNT_FAILED = 0, 1, 2, 8, 32
 END_SECONDS = 10.0
 # umount(8) waits for a helper as long as it takes; systemd for 90 s, and then it kills umount.
 UNMOUNT_SECONDS = 60.0
-
-# Waits for the end of the daemon, then takes away what it left, were it dead. Standard library only: it stays.
-GUARD = """
-import errno, os, select, sys
-daemon, folder = int(sys.argv[1]), sys.argv[2]
-try:
-    poll = select.poll()
-    poll.register(os.pidfd_open(daemon), select.POLLIN)
-    poll.poll()
-except ProcessLookupError:
-    pass
-try:
-    os.statvfs(folder)
-except OSError as exc:
-    if exc.errno in (errno.ENOTCONN, errno.ECONNABORTED):
-        os.execvp("umount", ["umount", "-i", "-c", "-l", "--", folder])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +108,9 @@ def _start(settings: Settings, sign_in_words: SignInWords) -> None:
 
 
 def _guard(daemon_pid: int, mountpoint: str) -> None:
-    """Clear the mount should its daemon die. Only above an automount, which then mounts anew at the next access:
-
-    elsewhere an empty folder would come to light, and that would look as if all files had been deleted.
-    """
+    """Clear the mount should its daemon die, so that the automount below it mounts anew at the next access."""
     subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", GUARD, str(daemon_pid), mountpoint],
+        [sys.executable, "-I", "-S", mount_guard.__file__, str(daemon_pid), mountpoint],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
