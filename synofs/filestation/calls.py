@@ -81,6 +81,10 @@ def download(path: str) -> ApiCall:
     return _call("SYNO.FileStation.Download", 2, "download", path, path=[path], mode="download")
 
 
+def thumbnail(path: str, size: str) -> ApiCall:
+    return _call("SYNO.FileStation.Thumb", 2, "get", path, path=path, size=size)
+
+
 # ----- changing -------------------------------------------------------------------------------------------------
 # None of these is repeated once it may have reached the NAS.
 

@@ -30,6 +30,7 @@ from synofs.filestation.requests_transport import RequestsTransport
 from synofs.filestation.retry import RetryOptions
 from synofs.filestation.secret import Secret
 from synofs.filestation.tasks import TaskOptions, Tasks
+from synofs.filestation.thumbnails import thumbnail
 from synofs.filestation.transport import Transport, TransportOptions
 from synofs.filestation.upload import Uploader, UploadOptions
 from synofs.filestation.wire import Counters, Wire
@@ -262,6 +263,10 @@ class FileStationClient:
             if record.name == share:
                 return space_of(record)
         return None
+
+    async def thumbnail(self, path: str, size: str) -> bytes:
+        """The NAS's own thumbnail of a picture; `NotFound` when it has none, or has none yet."""
+        return await thumbnail(self._caller, path, size)
 
     # ----- writing ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from synofs.filestation.caller import Attempt, Caller
 from synofs.filestation.calls import ApiCall
 from synofs.filestation.parsing import Empty, Listing, data_of, is_missing
 from synofs.filestation.transport import Head, Response
-from synofs.filestation.wire import Counters, check_status
+from synofs.filestation.wire import Counters, check_status, lane_of
 from synofs.remote import (
     BadAnswer,
     Changed,
@@ -60,7 +60,7 @@ class Downloader:
                 this.session,
                 reception,
                 headers={"Range": f"bytes={start}-{reception.end - 1}"},
-                length=reception.end - start,
+                lane=lane_of(reception.end - start),
                 answer_seconds=this.answer_seconds,
                 fresh_connection=this.fresh_connection,
             )

@@ -24,6 +24,7 @@ class Lane(IntEnum):
     METADATA = 1
     SMALL = 2  # a small file: over as soon as a listing is, so it may use every lane
     BULK = 3
+    BACKGROUND = 4  # nobody waits for it: goes when nobody else does, and never takes more than a part of the lanes
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class LaneOptions:
     def max_bulk(self) -> int:
         """4 of 6, and the same share of other numbers."""
         return max(1, self.max_requests * 2 // 3)
+
+    @property
+    def max_background(self) -> int:
+        """3 of 6: whoever comes finds a free lane."""
+        return max(1, self.max_requests // 2)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Lanes:
             # A tree walk that never ends must not keep the only transfer out: who came first goes first.
             first = self._waiting[transfer][0].arrival < metadata[0].arrival
             return transfer if first else Lane.METADATA
-        return Lane.METADATA if metadata else transfer
+        return Lane.METADATA if metadata else transfer or self._next_background()
 
     def _next_transfer(self) -> Lane | None:
         """Small ones first: they are over soon."""
@@ -131,6 +137,10 @@ class Lanes:
             return Lane.SMALL
         bulk_may = self._waiting[Lane.BULK] and self._active[Lane.BULK] < self._allowed_bulk
         return Lane.BULK if bulk_may else None
+
+    def _next_background(self) -> Lane | None:
+        may = self._waiting[Lane.BACKGROUND] and self._active[Lane.BACKGROUND] < self._options.max_background
+        return Lane.BACKGROUND if may else None
 
     @property
     def _allowed_bulk(self) -> int:

@@ -167,7 +167,7 @@ class Wire:
         sink: BodySink,
         *,
         headers: Mapping[str, str],
-        length: int,
+        lane: Lane,
         answer_seconds: float = 30.0,
         fresh_connection: bool = False,
     ) -> Response:
@@ -183,7 +183,7 @@ class Wire:
             bulk=True,
             fresh_connection=fresh_connection,
         )
-        async with self._attempt(call, _lane(length)):
+        async with self._attempt(call, lane):
             return await self._transport.send(request, sink)
 
     async def post_file(
@@ -211,7 +211,7 @@ class Wire:
             bulk=True,
             fresh_connection=fresh_connection,
         )
-        async with self._attempt(call, _lane(body.length)):
+        async with self._attempt(call, lane_of(body.length)):
             response = self._clocked(await self._transport.send(request))
             check_status(response.head, call.path)
             return data_of(call.api, response.body, kind, path=call.path)
@@ -268,7 +268,7 @@ def clock_offset(date: str, now: float) -> float | None:
     return moment - now
 
 
-def _lane(length: int) -> Lane:
+def lane_of(length: int) -> Lane:
     return Lane.SMALL if length <= SMALL_BYTES else Lane.BULK
 
 

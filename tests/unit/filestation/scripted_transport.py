@@ -113,6 +113,7 @@ DSM7 = {
         "SYNO.FileStation.List": 2,
         "SYNO.FileStation.MD5": 2,
         "SYNO.FileStation.Rename": 2,
+        "SYNO.FileStation.Thumb": 2,
         "SYNO.FileStation.Upload": 3,
     }.items()
 }

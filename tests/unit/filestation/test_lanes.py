@@ -97,6 +97,23 @@ async def test_a_tree_walk_without_end_does_not_starve_the_only_transfer() -> No
 
 
 @pytest.mark.trio
+async def test_background_goes_when_nobody_else_waits_and_leaves_lanes_free() -> None:
+    async with crowd(4) as people:
+        for number in range(4):
+            await people.enter(f"m{number}", Lane.METADATA)
+        for number in range(3):
+            await people.enter(f"g{number}", Lane.BACKGROUND)
+        await people.enter("b0", Lane.BULK)
+        await people.leave("m0")
+        assert people.entered[-1] == "b0"
+        for name in ("m1", "m2", "m3"):
+            await people.leave(name)
+        assert people.inside == ["b0", "g0", "g1"]
+        await people.enter("m4", Lane.METADATA)
+        assert people.inside[-1] == "m4"
+
+
+@pytest.mark.trio
 async def test_a_sign_in_goes_first() -> None:
     async with crowd(1) as people:
         await people.enter("m0", Lane.METADATA)
