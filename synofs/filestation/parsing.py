@@ -144,25 +144,29 @@ def _glimpse(body: bytes) -> str:
 
 # ----- entries --------------------------------------------------------------------------------------------------
 
+# Arithmetic on flags is slow, and every entry of every listing has some.
 _RIGHTS = [Rights(bits) for bits in range(Rights.ALL + 1)]
+_ALL = int(Rights.ALL)
+_CHANGING = int(Rights.WRITE | Rights.APPEND | Rights.DELETE)
 _NO_TIMES = Times()
 _NOTHING_MORE = Additional()
 
 
 def entry_of(record: Record) -> RemoteEntry:
     """`record` has to be one of something that is there."""
-    if not record.name or record.isdir is None:
+    name, is_dir = record.name, record.isdir
+    if not name or is_dir is None:
         raise BadAnswer("the NAS lists something without a name or a kind", path=record.path)
     more = record.additional or _NOTHING_MORE
     times = more.time or _NO_TIMES
     return RemoteEntry(
-        name=record.name,
-        is_dir=record.isdir,
-        size=_whole(more.size, _MAX_SIZE),
-        mtime_ns=_whole(times.mtime, _MAX_SECONDS) * 10**9,
-        atime_ns=_whole(times.atime, _MAX_SECONDS) * 10**9,
-        ctime_ns=_whole(times.ctime, _MAX_SECONDS) * 10**9,
-        rights=rights_of(more.perm),
+        name,
+        is_dir,
+        _whole(more.size, _MAX_SIZE),
+        _whole(times.mtime, _MAX_SECONDS) * 1_000_000_000,
+        _whole(times.atime, _MAX_SECONDS) * 1_000_000_000,
+        _whole(times.ctime, _MAX_SECONDS) * 1_000_000_000,
+        rights_of(more.perm),
     )
 
 
@@ -173,18 +177,18 @@ def rights_of(perm: Perm | None) -> Rights:
     """
     if perm is None:
         return Rights.ALL
-    bits = Rights.ALL.value
+    bits = _ALL
     if (acl := perm.acl) is not None:
         bits = acl.read | acl.write << 1 | acl.execute << 2 | acl.append << 3 | acl.delete << 4
     if perm.is_share_readonly or perm.share_right == "RO":
-        bits &= ~(Rights.WRITE | Rights.APPEND | Rights.DELETE).value
+        bits &= ~_CHANGING
     elif perm.share_right == "NA":
         bits = 0
     if (withheld := perm.adv_right) is not None:
         if withheld.disable_list:
-            bits &= ~Rights.READ.value
+            bits &= ~int(Rights.READ)
         if withheld.disable_modify:
-            bits &= ~(Rights.WRITE | Rights.DELETE).value
+            bits &= ~int(Rights.WRITE | Rights.DELETE)
     return _RIGHTS[bits]
 
 
@@ -215,4 +219,6 @@ def matched(paths: Sequence[str], records: Sequence[Record]) -> list[Record]:
 
 def _whole(value: Number | None, maximum: int) -> int:
     """Between 0 and the maximum, whatever it is."""
-    return int(min(value, maximum)) if value is not None and value > 0 else 0
+    if value is None or not value > 0:  # not a number, too
+        return 0
+    return int(value) if value < maximum else maximum

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from synofs.filestation.transport import ConnectError, TransportError
+from synofs.filestation.transport import ConnectError, ReceiveFailed, SendFailed, TransportError
 from synofs.remote import Overloaded, RemoteError
 
 
@@ -22,8 +22,7 @@ def may_repeat(error: RemoteError, *, idempotent: bool) -> bool:
 
 def repeat_at_once(error: RemoteError, *, idempotent: bool) -> bool:
     """The NAS hangs up on idle connections, and a request may cross its farewell: that says nothing about it."""
-    cause = error.__cause__
-    return idempotent and isinstance(cause, TransportError) and cause.reused
+    return idempotent and _is_farewell(error.__cause__)
 
 
 def is_overload(error: RemoteError) -> bool:
@@ -35,12 +34,12 @@ def is_overload(error: RemoteError) -> bool:
     if isinstance(error, Overloaded):
         return True
     cause = error.__cause__
-    return (
-        error.temporary
-        and isinstance(cause, TransportError)
-        and not cause.reused
-        and not isinstance(cause, ConnectError)
-    )
+    is_silent = isinstance(cause, ConnectError) or _is_farewell(cause)
+    return error.temporary and isinstance(cause, TransportError) and not is_silent
+
+
+def _is_farewell(cause: BaseException | None) -> bool:
+    return isinstance(cause, SendFailed | ReceiveFailed) and cause.reused
 
 
 def delay_seconds(options: RetryOptions, attempt: int, random: Callable[[], float]) -> float:

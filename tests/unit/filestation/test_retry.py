@@ -70,6 +70,7 @@ def test_only_a_broken_reused_connection_is_replaced_at_once() -> None:
     assert repeat_at_once(stale, idempotent=True)
     assert not repeat_at_once(stale, idempotent=False)
     assert not repeat_at_once(caused(remote.Unreachable("x"), ReceiveFailed("x")), idempotent=True)
+    assert not repeat_at_once(caused(remote.TimedOut("x"), ReceiveTimeout("x", reused=True)), idempotent=True)
     assert not repeat_at_once(remote.Overloaded("x"), idempotent=True)
 
 
