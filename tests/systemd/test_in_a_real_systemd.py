@@ -31,7 +31,10 @@ def letter(machine: Container, folder: str = "/mnt/nas/docs", **more: str) -> st
 
 
 def fstypes(machine: Container, folder: str) -> list[str]:
-    return machine.run("findmnt", "-n", "-o", "FSTYPE", "--mountpoint", folder, check=False).split()
+    """What is mounted there, the topmost last. Read without touching the folder, which would keep it from going idle."""
+    lines = [line.split(" - ") for line in machine.run("cat", "/proc/1/mountinfo").splitlines()]
+    escaped = folder.replace(" ", r"\040")
+    return [right.split(" ")[0] for left, right in lines if left.split(" ")[4] == escaped]
 
 
 @pytest.fixture
@@ -79,7 +82,9 @@ def test_mount_findmnt_df_and_systemd_see_a_network_filesystem(machine: Containe
 def test_a_killed_daemon_comes_back(machine: Container, service: str) -> None:
     before = shown(machine, service, "MainPID")
     machine.run("kill", "-KILL", before)
-    assert "not connected" in letter(machine), "an empty folder would look as if all files had been deleted"
+    assert re.search("not connected|connection abort", letter(machine)), (
+        "an empty folder would look as if all files had been deleted"
+    )
     until("another daemon", lambda: shown(machine, service, "MainPID") not in (before, "0"), RESTART_SECONDS)
     until("it serves", lambda: is_active(machine, service))
     assert letter(machine) == "Dear NAS,\n"
@@ -241,6 +246,8 @@ def test_after_a_reboot_everything_is_back(machine: Container, service: str, aut
 def test_a_nas_that_is_off_holds_up_no_boot_and_is_mounted_when_it_comes(
     machine: Container, nas: Nas, service: str, automount: str
 ) -> None:
+    machine.run("systemctl", "stop", service)
+    machine.run("rm", "-r", "/var/cache/synofs")  # a NAS that was never seen before
     nas.switch_off()
     machine.reboot()
     assert is_active(machine, "multi-user.target")
@@ -248,9 +255,9 @@ def test_a_nas_that_is_off_holds_up_no_boot_and_is_mounted_when_it_comes(
     found = re.search(r"reached after ([0-9.]+)s", machine.run("systemd-analyze", "time"))
     assert found is not None
     assert float(found[1]) < 10
-    assert not is_active(machine, service)
-    assert "No such device" in letter(machine, FOLDER), "a touch fails, and does not hang"
+    assert shown(machine, service, "ActiveState") == "activating", "it is tried again"
+    assert "letter.txt" in machine.run("ls", FOLDER), "what was seen before can be looked at"
     nas.switch_on()
     until("it is mounted", lambda: is_active(machine, service), RESTART_SECONDS)
     assert letter(machine) == "Dear NAS,\n"
-    assert letter(machine, FOLDER) == "Dear NAS,\n"
+    until("this one, too, has noticed", lambda: letter(machine, FOLDER) == "Dear NAS,\n")
