@@ -143,3 +143,91 @@ def task_stop(start: ApiCall, taskid: str) -> ApiCall:
 
 def upload(path: str) -> ApiCall:
     return _change("SYNO.FileStation.Upload", 3, "upload", path)
+
+
+# ----- services -------------------------------------------------------------------------------------------------
+
+
+def station_info() -> ApiCall:
+    return _call("SYNO.FileStation.Info", 2, "get", None)
+
+
+def search_start(folder: str, pattern: str, *, recursive: bool, kind: str) -> ApiCall:
+    return _call(
+        "SYNO.FileStation.Search", 2, "start", folder,
+        folder_path=[folder], recursive=recursive, pattern=pattern, filetype=kind,
+    )  # fmt: skip
+
+
+def search_list(taskid: str, offset: int, limit: int) -> ApiCall:
+    # limit=0 is said to mean "all", and was seen to return nothing.
+    return _call(
+        "SYNO.FileStation.Search", 2, "list", None,
+        taskid=taskid, offset=offset, limit=limit, additional=list(ENTRY_DETAILS),
+    )  # fmt: skip
+
+
+def search_end(method: str, taskid: str) -> ApiCall:
+    return _call("SYNO.FileStation.Search", 2, method, None, taskid=taskid)
+
+
+def dir_size_start(path: str) -> ApiCall:
+    return _call("SYNO.FileStation.DirSize", 2, "start", path, path=[path])
+
+
+def favorites(offset: int, limit: int) -> ApiCall:
+    return _call("SYNO.FileStation.Favorite", 2, "list", None, offset=offset, limit=limit, status_filter="all")
+
+
+def favorite_add(path: str, name: str) -> ApiCall:
+    return _change("SYNO.FileStation.Favorite", 2, "add", path, path=path, name=name, index=-1)
+
+
+def favorite_delete(path: str) -> ApiCall:
+    return _change("SYNO.FileStation.Favorite", 2, "delete", path, path=path)
+
+
+def sharing_links(offset: int, limit: int) -> ApiCall:
+    return _call("SYNO.FileStation.Sharing", 3, "list", None, offset=offset, limit=limit)
+
+
+def sharing_create(path: str, password: str | None, expires: str | None, available: str | None) -> ApiCall:
+    return _change(
+        "SYNO.FileStation.Sharing", 3, "create", path,
+        path=[path], password=password, date_expired=expires, date_available=available,
+    )  # fmt: skip
+
+
+def sharing_delete(link_id: str) -> ApiCall:
+    return _change("SYNO.FileStation.Sharing", 3, "delete", link_id, id=[link_id])
+
+
+def compress_start(paths: Sequence[str], archive: str, file_format: str, password: str | None) -> ApiCall:
+    return _change(
+        "SYNO.FileStation.Compress", 3, "start", archive,
+        path=list(paths), dest_file_path=archive, level="moderate", mode="add", format=file_format,
+        password=password,
+    )  # fmt: skip
+
+
+def extract_start(archive: str, folder: str, *, overwrite: bool, password: str | None) -> ApiCall:
+    return _change(
+        "SYNO.FileStation.Extract", 2, "start", archive,
+        file_path=archive, dest_folder_path=folder, overwrite=overwrite, keep_dir=True,
+        create_subfolder=False, password=password,
+    )  # fmt: skip
+
+
+def extract_list(archive: str, item_id: int, password: str | None) -> ApiCall:
+    return _call(
+        "SYNO.FileStation.Extract", 2, "list", archive,
+        file_path=archive, offset=0, limit=-1, item_id=item_id, password=password,
+    )  # fmt: skip
+
+
+def background_tasks(offset: int, limit: int) -> ApiCall:
+    return _call("SYNO.FileStation.BackgroundTask", 3, "list", None, offset=offset, limit=limit)
+
+
+def background_clear() -> ApiCall:
+    return _change("SYNO.FileStation.BackgroundTask", 3, "clear_finished", "")

@@ -84,7 +84,7 @@ class Changes:
         """The way in which a task reports its failure depends on the build, so what is there afterwards counts."""
         target = f"{dest_dir}/{posixpath.basename(path)}"
         start = calls.copy_move_start(path, dest_dir, overwrite=overwrite, remove_source=remove_source)
-        is_done = partial(self._is_moved, path, target) if remove_source else partial(self._is_there, target)
+        is_done = partial(self._is_moved, path, target) if remove_source else partial(self.is_there, target)
         await self._tasks.run(start, is_done)
         source, there = await self._records([path, target])
         if there is not None and (source is None or not remove_source):
@@ -99,7 +99,7 @@ class Changes:
         source, there = await self._records([path, target])
         return source is None and there is not None
 
-    async def _is_there(self, target: str) -> bool:
+    async def is_there(self, target: str) -> bool:
         return await self._record(target) is not None
 
     async def remove(self, path: str) -> None:

@@ -29,6 +29,7 @@ from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, ma
 from synofs.filestation.requests_transport import RequestsTransport
 from synofs.filestation.retry import RetryOptions
 from synofs.filestation.secret import Secret
+from synofs.filestation.services import Services
 from synofs.filestation.tasks import TaskOptions, Tasks
 from synofs.filestation.thumbnails import thumbnail
 from synofs.filestation.transport import Transport, TransportOptions
@@ -139,7 +140,9 @@ class FileStationClient:
         self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds, self.health)
         self._pager = Pager(options.paging)
         self._downloader = Downloader(self._caller, self._counters)
-        self._changes = Changes(self._caller, Tasks(self._caller, options.tasks), self._downloader)
+        tasks = Tasks(self._caller, options.tasks)
+        self._changes = Changes(self._caller, tasks, self._downloader)
+        self.services = Services(self._caller, tasks, self._changes)
         self._uploader = Uploader(self._caller, self._changes, self._counters, options.upload)
 
     # ----- life -------------------------------------------------------------------------------------------------
