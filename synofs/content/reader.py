@@ -36,6 +36,8 @@ from synofs.remote import Changed, Fingerprint, NotFound, RemoteError, RemoteSto
 
 log = logging.getLogger(__name__)
 
+_SETTLED_AFTER_SECONDS = 3.0  # the NAS's clock is known within a second or two
+
 PathOf = Callable[[], str]
 
 
@@ -227,6 +229,7 @@ class Reader:
         self.options = options
         self._cache = BlockCache(options.memory_bytes)
         self._contents: dict[ContentKey, FileContent] = {}
+        self._young: set[ContentKey] = set()  # versions whose second had not passed when bytes of them were kept
         self._nursery: trio.Nursery | None = None
         self._moments = count(1)  # what came before what: numbers, because two events may have the same time
 
@@ -297,6 +300,22 @@ class Reader:
         if content.on_disk is None:
             content.on_disk = OnDisk(found)
             content.seen |= found is not None
+
+    def outgrown(self, inode: int, version: Fingerprint) -> bool:
+        """Were bytes of this version kept while it was so young that a rewrite could have gone unseen, and is it old
+        enough by now? They are dropped then: whoever opens the file reads it once more."""
+        key = ContentKey(inode, version)
+        if key not in self._young or not self._is_settled(version):
+            return False
+        self._young.discard(key)
+        self._cache.drop(key)
+        return True
+
+    def _is_settled(self, version: Fingerprint) -> bool:
+        """Would any further write give the file another mtime? The NAS's times have whole seconds, so a version
+        names one content only after its second has passed."""
+        clock = self._store.clock_seconds()
+        return clock is not None and version.mtime_ns <= (clock - _SETTLED_AFTER_SECONDS) * 1e9
 
     def window_limit(self) -> int:
         """Each open file's share of the memory for read-ahead, in bytes."""
@@ -435,7 +454,9 @@ class Reader:
 
     def _keep(self, content: FileContent, offset: int, data: memoryview) -> None:
         self._cache.add(content.key, offset, data)
-        if self._disk is not None:
+        if not self._is_settled(content.key.version):
+            self._young.add(content.key)
+        elif self._disk is not None:
             self._disk.add(content.path_of(), content.key.version, offset, data)
 
     def _void(self, content: FileContent, error: RemoteError) -> None:

@@ -265,7 +265,8 @@ class Filesystem:
         self._check_rights(inode, flags)
         if flags & os.O_TRUNC:
             await self._writable_half().begin(inode, empty=True)
-        keep_pages = inode.staged is not None or inode.kernel_cached == inode.fingerprint
+        outgrown = self._reader.outgrown(inode.number, inode.fingerprint)
+        keep_pages = inode.staged is not None or (inode.kernel_cached == inode.fingerprint and not outgrown)
         return self._add_handle(inode, flags, seen=keep_pages), keep_pages
 
     def _check_rights(self, inode: Inode, flags: int) -> None:

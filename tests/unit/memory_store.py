@@ -93,7 +93,7 @@ class MemoryStore:
         self.piece_seconds = 0.0  # how long each piece takes
         self.list_seconds = 0.0  # how long a listing takes
         self.answer_seconds = 0.0  # how long a getinfo takes
-        self.clock: float | None = None  # what the NAS's clock says
+        self.clock: float | None = 2_000_000.0  # what the NAS's clock says; files are older unless told otherwise
         self.cut_after: int | None = None  # the next downloads end after so many bytes
         self.extra_names: dict[str, list[RemoteEntry]] = {}  # what a listing shows in addition, whatever it is
         self.spaces: dict[str, Space | None] = {}

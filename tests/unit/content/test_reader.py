@@ -555,3 +555,34 @@ async def test_without_ranges_many_readers_all_get_their_bytes(rig: Rig, no_rang
             for offset in offsets:
                 nursery.start_soon(read, offset)
     assert results == {offset: revealing(BLOCK, offset=offset) for offset in offsets}
+
+
+# ----- versions that are younger than the NAS's clock can tell apart -----------------------------------------------
+
+
+async def test_bytes_of_a_file_that_is_being_written_to_are_read_once_more_when_its_second_has_passed(
+    nursery: trio.Nursery,
+) -> None:
+    store = MemoryStore()
+    store.folder("/s")
+    store.clock = 5000.0
+    store.file("/s/f", b"old", mtime=5000)
+    reader = Reader(store, ReaderOptions())
+    await nursery.start(reader.run)
+    version = store.version("/s/f")
+
+    async def read() -> bytes:
+        opened = reader.open(1, version, lambda: "/s/f")
+        try:
+            return bytes(await opened.read(0, 10))
+        finally:
+            opened.close()
+
+    assert await read() == b"old"
+    store.file("/s/f", b"new", mtime=5000)  # within the same second: size and mtime are the same
+    assert not reader.outgrown(1, version)
+    store.clock = 5004.0
+    assert reader.outgrown(1, version)
+    assert await read() == b"new"
+    assert not reader.outgrown(1, version)
+    assert store.count("read_range") == 2
