@@ -33,7 +33,8 @@ python_package() {
         return
     fi
     for name in python3.14 python3.13 python3.12 python3.11; do
-        if [ -n "$(apt-cache policy "$name" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)"')" ]; then
+        # By its whole name: elsewhere apt takes a name with a dot for a pattern.
+        if apt-cache pkgnames "$name" | grep -qxF "$name"; then
             echo "$name"
             return
         fi
