@@ -34,7 +34,7 @@ python_package() {
     fi
     for name in python3.14 python3.13 python3.12 python3.11; do
         # By its whole name: elsewhere apt takes a name with a dot for a pattern.
-        if apt-cache pkgnames "$name" | grep -qxF "$name"; then
+        if apt-cache pkgnames "$name" | grep -xF "$name" >/dev/null; then
             echo "$name"
             return
         fi
