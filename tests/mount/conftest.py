@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,42 +35,59 @@ def odd_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def common_nas(common_folder: Path) -> Iterator[Nas]:
+    """One simulated NAS for all tests that need none of their own: starting one takes as long as a test."""
+    with harness.simulated_nas({"data": common_folder}) as nas:
+        yield nas
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Path:
+def served(common_folder: Path) -> Path:
     """An empty folder to be served, for tests that change what is in it."""
-    folder = tmp_path / "served"
+    folder = common_folder / f"test {len(os.listdir(common_folder))}"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-def start_nas() -> Iterator[Callable[..., Nas]]:
-    """`start_nas(folder, *options)`: a simulated NAS that serves a folder as the share `data`."""
+def start_nas(served: Path, common_nas: Nas) -> Iterator[Callable[..., Nas]]:
+    """`start_nas(folder, *options)`: a simulated NAS that serves a folder as the share `data`, or as one in it."""
     with ExitStack() as stack:
 
         def start(folder: Path, *options: str, **more: str) -> Nas:
+            if folder == served and not options and not more:
+                return common_nas
             return stack.enter_context(harness.simulated_nas({"data": folder}, *options, **more))
 
         yield start
+        common_nas.clear_faults()
 
 
-@pytest.fixture
-def start_mount(start_nas: object) -> Iterator[Callable[..., Mount]]:
-    """`start_mount(nas, *options)`: a read-only mount of the share `data`."""
+def _start_mount(start: Callable[..., AbstractContextManager[Mount]], served: Path, common_nas: Nas) -> Iterator:
     with ExitStack() as stack:
 
-        def start(nas: Nas, *options: str, **more: object) -> Mount:
-            return stack.enter_context(harness.mounted(nas, *options, **more))
+        def mount(nas: Nas, *options: str, **more: object) -> Mount:
+            mount = stack.enter_context(start(nas, *options, **more))
+            if nas is common_nas:
+                mount.path = mount.mountpoint / served.name
+            return mount
 
-        yield start
+        yield mount
 
 
 @pytest.fixture
-def start_runner(start_nas: object) -> Iterator[Callable[..., Mount]]:
+def start_mount(start_nas: object, served: Path, common_nas: Nas) -> Iterator[Callable[..., Mount]]:
+    """`start_mount(nas, *options)`: a read-only mount; its `path` shows the served folder."""
+    yield from _start_mount(harness.mounted, served, common_nas)
+
+
+@pytest.fixture
+def start_runner(start_nas: object, served: Path, common_nas: Nas) -> Iterator[Callable[..., Mount]]:
     """The same by `runner.py`."""
-    with ExitStack() as stack:
-
-        def start(nas: Nas, *options: str) -> Mount:
-            return stack.enter_context(harness.mounted_by_runner(nas, *options))
-
-        yield start
+    yield from _start_mount(harness.mounted_by_runner, served, common_nas)

@@ -116,8 +116,9 @@ def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
 class Mount:
     """A running mount."""
 
-    def __init__(self, path: Path, process: subprocess.Popen[bytes], log_file: Path) -> None:
-        self.path = path
+    def __init__(self, mountpoint: Path, process: subprocess.Popen[bytes], log_file: Path) -> None:
+        self.mountpoint = mountpoint
+        self.path = mountpoint  # or the folder in it that a test works with
         self.process = process
         self.log_file = log_file
         self.expected: list[str] = []
@@ -139,15 +140,6 @@ class Mount:
         assert not unexpected, f"the mount logged:\n{self.log}"
         unmet = [pattern for pattern in self.expected if not any(re.search(pattern, line) for line in loud)]
         assert not unmet, f"announced and not logged: {unmet}"
-
-    @property
-    def connection(self) -> Path:
-        """The kernel's control files of this mount."""
-        for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-            fields = line.split(" ")
-            if fields[4] == str(self.path):
-                return Path("/sys/fs/fuse/connections") / fields[2].partition(":")[2]
-        raise AssertionError("not mounted")
 
 
 def is_mounted(path: Path) -> bool:

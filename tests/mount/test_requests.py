@@ -255,6 +255,6 @@ def test_an_unused_mount_asks_nothing(served: Path, start_nas: StartNas, start_m
     mount = start_mount(nas)
     nas.reset()
     for _ in range(5):
-        assert os.path.isdir(mount.path), "the root never needs the NAS"
-        os.stat(mount.path)
+        assert os.path.isdir(mount.mountpoint), "the root never needs the NAS"
+        os.stat(mount.mountpoint)
     assert nas.calls == {}
