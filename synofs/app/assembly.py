@@ -18,7 +18,6 @@ import trio
 
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
-from synofs.app.identity import mount_id
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
 from synofs.content.diskcache import DiskCache, DiskCacheOptions
@@ -67,7 +66,7 @@ async def serve_mount(
 
             notifier = KernelNotifier()
             filesystem = Filesystem(
-                client, _fs_options(settings), reader, notifier, staging, _write_options(settings), archive
+                client, _fs_options(settings), reader, notifier, staging, _write_options(settings, staging), archive
             )
             await nursery.start(filesystem.run)
             client.health.on_change = filesystem.nas_changed
@@ -174,11 +173,13 @@ async def _open_caches(
     return disk, archive
 
 
-def _write_options(settings: Settings) -> WriteOptions:
+def _write_options(settings: Settings, staging: StagingArea | None) -> WriteOptions | None:
+    if staging is None:
+        return None
     hostname = socket.gethostname()
     readable = "".join(c if c.isalnum() else "-" for c in hostname.partition(".")[0])[:20]
     return WriteOptions(
-        client=f"{readable}-{mount_id(settings.mountpoint)[:8]}",
+        client=f"{readable}-{staging.client_id}",
         hostname=hostname,
         mode=WriteMode(settings.write_mode),
         verify_md5=settings.verify,

@@ -3,7 +3,7 @@
 CACHE_DIR/                    what the user names with --cache-dir
   synofs-v1/                  ours: cleaning up can never reach the user's own files
     <identity>/               one NAS, account and share
-      lock                    flock: one mount at a time
+      lock                    flock: one mount at a time; holds the name that this folder's mount has on the NAS
       journal.db              what is unsent (journal.py)
       staging/                the bytes of unsent files (staging.py)
       recovery/               files that the NAS refused for good, under names that people can read
@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class CacheDir:
 
     root: Path
     lock_fd: int
+    client_id: str  # eight hex digits that no other cache folder has
 
     @property
     def journal(self) -> Path:
@@ -81,7 +83,18 @@ def open_cache_dir(base: Path, name: str) -> CacheDir:
         raise CacheDirInUse(
             f"{root} is in use by another mount of the same share; unmount that one, or give this one a --cache-dir"
         ) from None
-    return CacheDir(root, fd)
+    return CacheDir(root, fd, _client_id(fd))
+
+
+def _client_id(lock_fd: int) -> str:
+    """Made once per folder: hidden names on the NAS that begin with it are this folder's, and nobody else's."""
+    known = os.pread(lock_fd, 64, 0).decode("ascii", "replace")
+    if len(known) != 8 or not set(known) <= set("0123456789abcdef"):
+        known = secrets.token_hex(4)
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, known.encode(), 0)
+        os.fsync(lock_fd)
+    return known
 
 
 def _private_directory(path: Path) -> None:

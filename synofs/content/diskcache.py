@@ -127,7 +127,7 @@ class DiskCache:
             self._queued_bytes += len(data)
 
     async def forget(self, path: str) -> None:
-        """What is cached of this path is void, and so is what waits to be written of it."""
+        """What is cached of this path, and below it, is void, and so is what waits to be written of it."""
         self._forgotten[path] = self._item_count
         await self._guarded(lambda: self._forget(path), None)
 
@@ -145,9 +145,18 @@ class DiskCache:
                 self._forgotten.clear()
 
     async def _write_behind(self, batch: list[_Item]) -> None:
-        valid = [item for item in batch if item.number > self._forgotten.get(item.path, 0)]
+        valid = [item for item in batch if item.number > self._forgotten_since(item.path)]
         await self._guarded(lambda: self._write(valid), None)
         self._queued_bytes -= sum(len(item.data) for item in batch)
+
+    def _forgotten_since(self, path: str) -> int:
+        """The last item that was queued when this path, or a folder above it, was forgotten."""
+        if not self._forgotten:
+            return 0
+        above = [path]
+        while "/" in above[-1]:
+            above.append(above[-1].rpartition("/")[0])
+        return max(self._forgotten.get(folder, 0) for folder in above)
 
     async def close(self) -> None:
         await self._guarded(self._close, None)
@@ -287,7 +296,10 @@ class DiskCache:
             self._drop(oldest[0])
 
     def _forget(self, path: str) -> None:
-        for (file_id,) in self._index.execute("SELECT id FROM files WHERE path = ?", [_as_bytes(path)]).fetchall():
+        raw = _as_bytes(path)
+        below = (raw + b"/", raw + b"0")  # "0" is the byte after the slash
+        query = "SELECT id FROM files WHERE path = ? OR (path > ? AND path < ?)"
+        for (file_id,) in self._index.execute(query, [raw, *below]).fetchall():
             self._drop(file_id)
 
     def _drop(self, file_id: str) -> None:

@@ -19,9 +19,17 @@ class LocalDiskFull(ContentError):
     """The budget for unsent data is used up, or the local disk has reached its floor of free space."""
 
 
-class JournalDamaged(ContentError):
-    """The journal cannot be read; it was set aside and the staged files are adopted."""
+class JournalFailed(ContentError):
+    """The journal cannot be read or written."""
+
+
+class JournalTooNew(ContentError):
+    """The journal was written by a newer version: this one must not touch it."""
 
 
 class StagedFileDamaged(ContentError):
     """A staged file is shorter than what was acknowledged: the local disk lost data."""
+
+
+class StagedFileClosed(ContentError):
+    """The staged file is no more: the NAS has it, or nobody wants it. Look at the inode again."""

@@ -4,8 +4,10 @@ WAL with `synchronous=FULL`, so what a method wrote is on the disk when it retur
 corruption, FULL adds durability"). Every method blocks for a few fsyncs at most; `content.staging` calls them in one
 thread of their own, in order.
 
-A row exists from before the first write is acknowledged until the NAS has the file. The order of steps and what a
-crash between them leaves is in docs/CONCURRENCY.md.
+A row exists from before the first write is acknowledged until the NAS has the file, or until nobody wants it any
+more. The order of steps and what a crash between them leaves is in docs/CONCURRENCY.md.
+
+Paths are kept as bytes: names on the NAS need not be UTF-8, and SQLite's text has to be.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from synofs.content.errors import JournalFailed, JournalTooNew, LocalDiskFull
 from synofs.remote import Fingerprint
 
 log = logging.getLogger(__name__)
@@ -24,33 +30,42 @@ SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY,         -- names the staged file and everything that belongs to it
-    path TEXT NOT NULL,          -- where it shall be on the NAS
-    data TEXT NOT NULL,          -- file name in staging/
+    path BLOB NOT NULL,          -- where it shall be on the NAS
+    data BLOB NOT NULL,          -- file name in staging/, or in recovery/ once refused
     size INTEGER NOT NULL,       -- at the last close or fsync: a shorter staged file has lost bytes
     mtime_ns INTEGER,            -- set by utimens, else null: the time of the last write
     base_size INTEGER,           -- the version on the NAS that the edit started from; null for a new file
     base_mtime_ns INTEGER,
+    base_md5 TEXT,               -- of that version, where size and time do not tell it from its successor
     complete INTEGER NOT NULL,   -- 0: parts are still only on the NAS, see the range log
-    attempted TEXT,              -- an upload to this path was started and its end is not known
+    log_bytes INTEGER NOT NULL,  -- length of the range log at the last close or fsync: a shorter one is damaged
+    attempted BLOB,              -- an upload to this path was started and its end is not known
+    attempted_size INTEGER,      -- what was sent, if the content has changed since
+    attempted_md5 TEXT,
     refused TEXT,                -- why the NAS refused it for good; the bytes are in recovery/
     created REAL NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS mtimes (
-    path TEXT PRIMARY KEY,       -- times given to files that were already on the NAS (utimens without a write)
+    path BLOB PRIMARY KEY,       -- times given to files that were already on the NAS (utimens without a write)
     size INTEGER NOT NULL,
     remote_mtime_ns INTEGER NOT NULL,
     wanted_mtime_ns INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS moves (
-    temp_dir TEXT PRIMARY KEY,   -- a file on its way through this hidden folder ...
-    source_name TEXT NOT NULL,   -- ... enters under this name,
-    dest_dir TEXT NOT NULL,      -- and shall end here,
-    dest_name TEXT NOT NULL      -- under this name
+    id INTEGER PRIMARY KEY,      -- a rename that was begun on the NAS
+    source BLOB NOT NULL,
+    dest BLOB NOT NULL,
+    temp_dir BLOB,               -- the hidden folder that it goes through, if any
+    replaces_size INTEGER,       -- the version at `dest` that it replaces; null: it replaces nothing
+    replaces_mtime_ns INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS leftovers (
-    path TEXT PRIMARY KEY        -- hidden names on the NAS to be removed
+    path BLOB PRIMARY KEY        -- hidden names on the NAS to be removed
 ) STRICT;
 """
+
+# SQLite's own words for "the file is not what I wrote"; anything else (full, locked, no such folder) is no damage.
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +79,66 @@ class Row:
     mtime_ns: int | None
     base_size: int | None
     base_mtime_ns: int | None
+    base_md5: str | None
     complete: bool
+    log_bytes: int
     attempted: str | None
+    attempted_size: int | None
+    attempted_md5: str | None
     refused: str | None
     created: float
 
     @property
     def base(self) -> Fingerprint | None:
-        if self.base_size is None or self.base_mtime_ns is None:
-            return None
-        return Fingerprint(self.base_size, self.base_mtime_ns)
+        return _fingerprint(self.base_size, self.base_mtime_ns)
+
+    def with_base(self, base: Fingerprint | None, md5: str | None = None) -> Row:
+        size, mtime_ns = base or (None, None)
+        return replace(self, base_size=size, base_mtime_ns=mtime_ns, base_md5=md5)
+
+
+def new_row(file_id: str, path: str, data: str, *, size: int, created: float) -> Row:
+    """A row of a file that is whole and new."""
+    return Row(
+        id=file_id,
+        path=path,
+        data=data,
+        size=size,
+        mtime_ns=None,
+        base_size=None,
+        base_mtime_ns=None,
+        base_md5=None,
+        complete=True,
+        log_bytes=0,
+        attempted=None,
+        attempted_size=None,
+        attempted_md5=None,
+        refused=None,
+        created=created,
+    )
+
+
+class Move(NamedTuple):
+    """A rename on the NAS that was begun. `replaces`: the version at `dest` that it is to replace."""
+
+    id: int
+    source: str
+    dest: str
+    temp_dir: str | None
+    replaces: Fingerprint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a rename changes in the journal."""
+
+    files: Mapping[str, Mapping[str, object]]  # id -> columns
+    gone: Sequence[str] = ()  # ids of files that were replaced
+    renamed: tuple[str, str] | None = None  # (old, new): what else is known by a path at or below it goes along
 
 
 _COLUMNS = [column.name for column in fields(Row)]
+_PATHS = frozenset({"path", "data", "attempted"})
 
 
 class Journal:
@@ -86,19 +148,23 @@ class Journal:
 
     def open(self) -> None:
         """Open or create. A damaged database is set aside (`journal.db.damaged-N`) and a new one begun: the staged
-        files themselves are then adopted one by one."""
-        try:
-            self._db = self._connect()
-        except sqlite3.DatabaseError as error:
-            aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-            log.warning(
-                "the journal is damaged (%s); it is set aside as %s and the staged files are adopted", error, aside
-            )
-            for suffix in ("", "-wal", "-shm"):
-                part = self._path.with_name(self._path.name + suffix)
-                if part.exists():
-                    part.rename(aside.with_name(aside.name + suffix))
-            self._db = self._connect()
+        files themselves are then adopted one by one. Raises `JournalTooNew`, `LocalDiskFull`, `JournalFailed`."""
+        with _translated():
+            try:
+                self._db = self._connect()
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._set_aside(error)
+                self._db = self._connect()
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
+        log.warning("the journal is damaged (%s); it is set aside as %s and the staged files are adopted", error, aside)
+        for suffix in ("", "-wal", "-shm"):
+            part = self._path.with_name(self._path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -106,22 +172,19 @@ class Journal:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("quick_check found damage")
+                raise _Damaged("quick_check found damage")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"made by a newer synofs (schema {version})")
+                raise JournalTooNew(f"{self._path} was written by a newer synofs (schema {version})")
             db.executescript(_SCHEMA)
-            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            if version != SCHEMA_VERSION:
+                db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files LIMIT 0")
             self._path.chmod(0o600)
         except BaseException:
             db.close()
             raise
         return db
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        assert self._db is not None, "the journal is not open"
-        return self._db
 
     def close(self) -> None:
         if self._db is not None:
@@ -131,60 +194,171 @@ class Journal:
     # ----- files ------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        found = self.db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files ORDER BY created")
-        return [Row(**{**dict(zip(_COLUMNS, values, strict=True)), "complete": bool(values[7])}) for values in found]
+        found = self._all(f"SELECT {', '.join(_COLUMNS)} FROM files ORDER BY created")
+        return [_row(values) for values in found]
 
     def insert(self, row: Row) -> None:
-        values = [getattr(row, column) for column in _COLUMNS]
+        values = [_value(column, getattr(row, column)) for column in _COLUMNS]
         marks = ", ".join("?" * len(_COLUMNS))
-        self.db.execute(f"INSERT OR REPLACE INTO files ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+        self._do(f"INSERT OR REPLACE INTO files ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
 
     def update(self, file_id: str, **columns: object) -> None:
-        sets = ", ".join(f"{column} = ?" for column in columns)
-        self.db.execute(f"UPDATE files SET {sets} WHERE id = ?", [*columns.values(), file_id])
-
-    def move_paths(self, paths: list[tuple[str, str]]) -> None:
-        """(id, new path) of several files, at once."""
-        with self.db:
-            self.db.execute("BEGIN")
-            self.db.executemany("UPDATE files SET path = ?2 WHERE id = ?1", paths)
+        self._do(*_update(file_id, columns))
 
     def delete(self, file_id: str) -> None:
-        self.db.execute("DELETE FROM files WHERE id = ?", [file_id])
+        self._do("DELETE FROM files WHERE id = ?", [file_id])
 
     # ----- times given to files on the NAS ------------------------------------------------------------------------
 
     def mtimes(self) -> dict[str, tuple[Fingerprint, int]]:
-        found = self.db.execute("SELECT path, size, remote_mtime_ns, wanted_mtime_ns FROM mtimes").fetchall()
-        return {path: (Fingerprint(size, remote), wanted) for path, size, remote, wanted in found}
+        found = self._all("SELECT path, size, remote_mtime_ns, wanted_mtime_ns FROM mtimes")
+        return {_text(path): (Fingerprint(size, remote), wanted) for path, size, remote, wanted in found}
 
     def set_mtime(self, path: str, remote: Fingerprint, wanted_ns: int) -> None:
-        self.db.execute("INSERT OR REPLACE INTO mtimes VALUES (?, ?, ?, ?)", [path, *remote, wanted_ns])
+        self._do("INSERT OR REPLACE INTO mtimes VALUES (?, ?, ?, ?)", [_raw(path), *remote, wanted_ns])
 
     def drop_mtime(self, path: str) -> None:
-        self.db.execute("DELETE FROM mtimes WHERE path = ?", [path])
+        self._do("DELETE FROM mtimes WHERE path = ?", [_raw(path)])
 
     # ----- hidden names on the NAS ----------------------------------------------------------------------------------
 
     def leftovers(self) -> list[str]:
-        return [path for (path,) in self.db.execute("SELECT path FROM leftovers ORDER BY path")]
+        return [_text(path) for (path,) in self._all("SELECT path FROM leftovers ORDER BY path")]
 
     def add_leftover(self, path: str) -> None:
-        self.db.execute("INSERT OR IGNORE INTO leftovers VALUES (?)", [path])
+        self._do("INSERT OR IGNORE INTO leftovers VALUES (?)", [_raw(path)])
 
     def drop_leftover(self, path: str) -> None:
-        self.db.execute("DELETE FROM leftovers WHERE path = ?", [path])
+        self._do("DELETE FROM leftovers WHERE path = ?", [_raw(path)])
 
-    # ----- renames in several steps ---------------------------------------------------------------------------------
+    # ----- renames ----------------------------------------------------------------------------------------------------
 
-    def moves(self) -> list[tuple[str, str, str, str]]:
-        """(hidden folder, name it enters under, folder and name where it shall end)."""
-        return self.db.execute("SELECT temp_dir, source_name, dest_dir, dest_name FROM moves").fetchall()
+    def moves(self) -> list[Move]:
+        found = self._all("SELECT id, source, dest, temp_dir, replaces_size, replaces_mtime_ns FROM moves ORDER BY id")
+        return [
+            Move(
+                number,
+                _text(source),
+                _text(dest),
+                None if temp_dir is None else _text(temp_dir),
+                _fingerprint(size, mtime_ns),
+            )
+            for number, source, dest, temp_dir, size, mtime_ns in found
+        ]
 
-    def add_move(self, temp_dir: str, source_name: str, dest_dir: str, dest_name: str) -> None:
-        self.db.execute(
-            "INSERT OR REPLACE INTO moves VALUES (?, ?, ?, ?)", [temp_dir, source_name, dest_dir, dest_name]
-        )
+    def begin_move(self, source: str, dest: str, temp_dir: str | None, replaces: Fingerprint | None) -> Move:
+        """Note a rename before the NAS is asked for it."""
+        size, mtime_ns = replaces or (None, None)
+        raw_temp_dir = None if temp_dir is None else _raw(temp_dir)
+        with _translated():
+            done = self.db.execute(
+                "INSERT INTO moves (source, dest, temp_dir, replaces_size, replaces_mtime_ns) VALUES (?, ?, ?, ?, ?)",
+                [_raw(source), _raw(dest), raw_temp_dir, size, mtime_ns],
+            )
+        assert done.lastrowid is not None
+        return Move(done.lastrowid, source, dest, temp_dir, replaces)
 
-    def drop_move(self, temp_dir: str) -> None:
-        self.db.execute("DELETE FROM moves WHERE temp_dir = ?", [temp_dir])
+    def drop_move(self, number: int) -> None:
+        """The rename was not done."""
+        self._do("DELETE FROM moves WHERE id = ?", [number])
+
+    def moved(self, move: int | None, changes: Changes) -> None:
+        """The rename is done, and so is all that follows from it: at once."""
+        with self._transaction() as db:
+            for file_id, columns in changes.files.items():
+                db.execute(*_update(file_id, columns))
+            for file_id in changes.gone:
+                db.execute("DELETE FROM files WHERE id = ?", [file_id])
+            if changes.renamed is not None:
+                self._rename_below(db, *changes.renamed)
+            if move is not None:
+                db.execute("DELETE FROM moves WHERE id = ?", [move])
+
+    @staticmethod
+    def _rename_below(db: sqlite3.Connection, old: str, new: str) -> None:
+        for table in ("mtimes", "leftovers"):
+            known = [_text(path) for (path,) in db.execute(f"SELECT path FROM {table}")]
+            for path in known:  # what stood under the new name belonged to what was replaced
+                if _is_below(path, new):
+                    db.execute(f"DELETE FROM {table} WHERE path = ?", [_raw(path)])
+            for path in known:
+                if _is_below(path, old) and not _is_below(path, new):
+                    moved = new + path.removeprefix(old)
+                    db.execute(f"UPDATE {table} SET path = ? WHERE path = ?", [_raw(moved), _raw(path)])
+
+    # ----- SQL --------------------------------------------------------------------------------------------------------
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        assert self._db is not None, "the journal is not open"
+        return self._db
+
+    def _do(self, statement: str, values: Sequence[Any]) -> None:
+        with _translated():
+            self.db.execute(statement, values)
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        with _translated():
+            return self.db.execute(query).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with _translated(), self.db:
+            self.db.execute("BEGIN IMMEDIATE")
+            yield self.db
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """Damage that SQLite finds only when it is asked to look."""
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    if isinstance(error, _Damaged):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    # SQLITE_ERROR: tables that are not ours, as after a foreign file was put in the journal's place.
+    return code is not None and (code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_ERROR)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            raise LocalDiskFull("the disk that holds the journal is full") from error
+        raise JournalFailed(f"the journal cannot be used: {error}") from error
+
+
+def _update(file_id: str, columns: Mapping[str, object]) -> tuple[str, list[object]]:
+    sets = ", ".join(f"{column} = ?" for column in columns)
+    values = [_value(column, value) for column, value in columns.items()]
+    return f"UPDATE files SET {sets} WHERE id = ?", [*values, file_id]
+
+
+def _row(values: Sequence[Any]) -> Row:
+    known = dict(zip(_COLUMNS, values, strict=True))
+    paths = {column: _text(known[column]) for column in _PATHS if known[column] is not None}
+    return Row(**{**known, **paths, "complete": bool(known["complete"])})
+
+
+def _value(column: str, value: object) -> object:
+    if isinstance(value, str):
+        return _raw(value) if column in _PATHS else value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def _raw(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _is_below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top + "/")
+
+
+def _fingerprint(size: int | None, mtime_ns: int | None) -> Fingerprint | None:
+    return None if size is None or mtime_ns is None else Fingerprint(size, mtime_ns)

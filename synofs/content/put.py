@@ -6,7 +6,9 @@ it, and ours becomes a conflict copy.
 *A file that replaces another* is uploaded into a hidden folder beside it under its final name, verified there, and
 moved over the old one by the NAS (`CopyMove` with overwrite). Upload itself is not trusted to replace: nothing is
 documented about what readers see meanwhile or what a broken upload leaves, and users have seen partial files. At no
-moment is there nothing under the name, and a crash of this machine leaves the old version or the new one.
+moment is there nothing under the name, and a crash of this machine leaves the old version or the new one. The look
+at what is there is the last call before the move: a change by somebody else that falls between the two is replaced.
+File Station has no call that would close this window and never leave the name empty.
 
 *An upload whose end is not known* (connection cut, crash) is never repeated blindly: what is under the name is
 compared by size and by MD5 computed on the NAS. Equal: it had arrived. A beginning of our bytes: our own torn
@@ -15,45 +17,41 @@ upload, to be replaced. Anything else is somebody's work.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import posixpath
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple
 
 import trio
 
 from synofs.content.conflicts import conflict_name
-from synofs.content.staging import StagedFile
-from synofs.remote import Exists, Fingerprint, NotFound, RemoteEntry, RemoteStore, ShortBody
+from synofs.content.digest import md5_of
+from synofs.content.hidden import HiddenFolders
+from synofs.content.stagedfile import Attempt, Frozen, StagedFile
+from synofs.remote import Changed, Exists, Fingerprint, NotFound, RemoteEntry, RemoteStore, ShortBody, Unsupported
 
 log = logging.getLogger(__name__)
 
-HIDDEN_PREFIX = ".synofs-"  # names on the NAS that are ours and never shown
+_CONFLICT_COPIES = 100  # of one file within a minute
+_SECOND = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class PutOptions:
-    client: str  # this machine and mount, in hidden names: two clients never share a temporary folder
     hostname: str  # in the names of conflict copies
     verify_md5: bool = False
 
 
 class Placed(NamedTuple):
-    """Where a file ended up and as which version."""
+    """Where a file ended up and as which version. `md5` is of that version, where size and time alone would not
+    tell it from one that somebody else writes in the same second."""
 
     path: str
     fingerprint: Fingerprint
+    md5: str | None
     conflict: bool
-
-
-class Leftovers(Protocol):
-    """Remembers hidden names until they are removed, across crashes."""
-
-    async def add(self, path: str) -> None: ...
 
 
 class Putter:
@@ -61,154 +59,200 @@ class Putter:
         self,
         store: RemoteStore,
         options: PutOptions,
-        leftovers: Leftovers,
+        hidden: HiddenFolders,
         confirm: Callable[[str], Awaitable[RemoteEntry | None]],
     ) -> None:
         """`confirm` looks at a path on the NAS; it may answer for many callers at once."""
         self._store = store
         self._options = options
-        self._leftovers = leftovers
+        self._hidden = hidden
         self._confirm = confirm
-        self._temp_dirs: dict[str, str] = {}  # folder -> its hidden folder, made already
 
-    async def put(self, staged: StagedFile, path: str, source: BinaryIO, size: int, mtime_ns: int) -> Placed:
+    async def put(self, staged: StagedFile, path: str, frozen: Frozen) -> Placed:
         """Put the frozen bytes of `staged` at `path`. Raises `RemoteError`; nothing is lost then."""
-        job = _Job(staged, path, source, size, mtime_ns)
-        if staged.base is None:
+        job = _Job(staged, path, frozen)
+        if staged.attempt is not None:
+            placed = await self._after_attempt(job, staged.attempt)
+            if placed is not None:
+                return placed
+        if job.base is None:
             return await self._put_new(job)
-        return await self._put_over(job, staged.base)
+        return await self._put_over(job)
+
+    async def _after_attempt(self, job: _Job, attempt: Attempt) -> Placed | None:
+        """An earlier upload may have arrived, whole or in part: look, before anything is sent again."""
+        there = await self._look(attempt.path)
+        if there is None or there.fingerprint == job.base:
+            return None
+        if await self._is(there, attempt.path, job.size, job.md5):
+            return await self._placed(job, attempt.path, there)
+        if attempt.path != job.path:
+            return None
+        if attempt.md5 is not None and await self._is(there, attempt.path, attempt.size, attempt.known_md5):
+            job.base, job.base_md5 = there.fingerprint, attempt.md5  # ours, of before the last change
+        elif job.base is None and await self._is_torn(job, there):
+            job.base, job.base_md5 = there.fingerprint, None
+        return None
 
     async def _put_new(self, job: _Job) -> Placed:
-        uncertain = job.staged.attempted == job.path
-        if uncertain:
-            there = await self._look(job.path)
-            if there is not None:
-                if await self._is_ours(job, there):
-                    return Placed(job.path, there.fingerprint, conflict=False)
-                if await self._is_our_torn_upload(job, there):
-                    return await self._put_over(job, there.fingerprint)
-                return await self._put_aside(job)
         await job.staged.note_attempt(job.path)
         try:
             await self._upload(job, job.path, overwrite=False)
         except Exists:
             there = await self._look(job.path)
-            if there is not None and uncertain and await self._is_ours(job, there):
-                return Placed(job.path, there.fingerprint, conflict=False)
+            if there is not None and await self._is(there, job.path, job.size, job.md5):
+                return await self._placed(job, job.path, there)
             return await self._put_aside(job)
-        return Placed(job.path, await self._verified(job, job.path), conflict=False)
+        entry = await self._verified(job, job.path)
+        if self._options.verify_md5 and await self._store.md5(job.path) != await job.md5():
+            # It is ours, and wrong: replaced by the next attempt.
+            await job.staged.placed(entry.fingerprint, None)
+            raise ShortBody("the NAS's MD5 of the upload differs from what was sent", path=job.path)
+        return await self._placed(job, job.path, entry)
 
-    async def _put_over(self, job: _Job, base: Fingerprint) -> Placed:
-        name = posixpath.basename(job.path)
-        temp_dir = await self._temp_dir(posixpath.dirname(job.path))
-        temp = f"{temp_dir}/{name}"
-        try:
-            await self._upload(job, temp, overwrite=True)
-        except NotFound:
-            self._temp_dirs.clear()  # somebody removed the hidden folder (or ours was an old one): make it anew
-            raise
+    async def _put_over(self, job: _Job) -> Placed:
+        folder, name = posixpath.split(job.path)
+        async with self._hidden.use(folder) as temp_dir:
+            temp = f"{temp_dir}/{name}"
+            try:
+                await self._upload(job, temp, overwrite=True)
+            except NotFound:
+                await self._hidden.make_again(temp_dir)  # somebody removed it
+                await self._upload(job, temp, overwrite=True)
+            if self._options.verify_md5 and await self._store.md5(temp) != await job.md5():
+                raise ShortBody("the NAS's MD5 of the upload differs from what was sent", path=job.path)
+            await job.staged.note_attempt(job.path)
+            placed = await self._settle_doubt(job, temp) or await self._swap(job, temp)
+            if placed is not None:
+                return placed
+        return await self._placed(job, job.path, await self._verified(job, job.path))
+
+    async def _settle_doubt(self, job: _Job, temp: str) -> Placed | None:
+        """Size and time do not prove that the old version is still there, if it was written in the second of its
+        time: then its MD5 was kept."""
+        if job.base_md5 is None:
+            return None
+        there = await self._look(job.path)
+        if there is None or there.fingerprint != job.base:
+            return None  # decided by the look right before the swap
+        found = await self._store.md5(job.path)
+        if found == job.base_md5:
+            return None
+        if found == await job.md5():
+            return await self._placed(job, job.path, there)
+        return await self._put_aside(job, uploaded_as=temp)
+
+    async def _swap(self, job: _Job, temp: str) -> Placed | None:
+        """Move the uploaded file over the old one, if that is still the version that the edit started from."""
         there, uploaded = await self._store.get_entries([job.path, temp])
-        self._check(job, temp, uploaded)
+        _check_size(job, temp, uploaded)
         if there is None:
             log.info("%s: it was removed on the NAS while it was edited here; the edit is kept", job.path)
-        elif there.fingerprint != base:
-            if await self._is_ours(job, there):
-                return Placed(job.path, there.fingerprint, conflict=False)
+        elif there.fingerprint != job.base:
+            if await self._is(there, job.path, job.size, job.md5):
+                return await self._placed(job, job.path, there)
             return await self._put_aside(job, uploaded_as=temp)
-        await job.staged.note_attempt(job.path)
-        await self._store.move(temp, posixpath.dirname(job.path), overwrite=True)
-        return Placed(job.path, await self._verified(job, job.path), conflict=False)
+        try:
+            await self._store.move(temp, posixpath.dirname(job.path), overwrite=there is not None)
+        except Exists:
+            return await self._put_aside(job, uploaded_as=temp)
+        except NotFound as error:
+            raise ShortBody("the upload was removed before it could be put in its place", path=job.path) from error
+        return None
 
     async def _put_aside(self, job: _Job, uploaded_as: str | None = None) -> Placed:
-        """Somebody else's version keeps the name; ours gets one that says what happened."""
+        """Somebody else's version keeps the name; ours gets one that says what happened. What was uploaded already
+        is moved there."""
         folder, name = posixpath.split(job.path)
-        for number in range(1, 100):
-            path = f"{folder}/{conflict_name(name, self._options.hostname, datetime.now(), number)}"
+        for number in range(1, _CONFLICT_COPIES):
+            copy = conflict_name(name, self._options.hostname, datetime.now(), number)
+            path = f"{folder}/{copy}"
+            if await self._look(path) is not None:
+                continue
+            await job.staged.note_attempt(path)
             try:
-                await self._upload(job, path, overwrite=False)
+                if uploaded_as is None:
+                    await self._upload(job, path, overwrite=False)
+                else:
+                    temp_dir, old_name = posixpath.split(uploaded_as)
+                    if old_name != copy:
+                        await self._store.rename(uploaded_as, copy)
+                        uploaded_as = f"{temp_dir}/{copy}"
+                    await self._store.move(uploaded_as, folder, overwrite=False)
             except Exists:
                 continue
-            fingerprint = await self._verified(job, path)
-            if uploaded_as is not None:
-                await self._store.remove(uploaded_as)
-            return Placed(path, fingerprint, conflict=True)
+            return await self._placed(job, path, await self._verified(job, path))
         raise Exists("no free name for a conflict copy", path=job.path)
 
     # ----- steps ------------------------------------------------------------------------------------------------
 
     async def _upload(self, job: _Job, path: str, *, overwrite: bool) -> None:
-        job.source.seek(0)
-        await self._store.upload(path, job.source, job.size, job.mtime_ns, overwrite=overwrite)
+        source = job.frozen.source
+        source.seek(0)
+        await self._store.upload(path, source, job.size, job.frozen.mtime_ns, overwrite=overwrite)
 
-    async def _verified(self, job: _Job, path: str) -> Fingerprint:
-        fingerprint = self._check(job, path, await self._confirm(path))
-        if self._options.verify_md5 and await self._store.md5(path) != await job.md5(job.size):
-            await job.staged.rebase(fingerprint)  # what is there is ours, and the next attempt is to replace it
-            raise ShortBody("the NAS's MD5 of the upload differs from what was sent", path=path)
-        return fingerprint
+    async def _verified(self, job: _Job, path: str) -> RemoteEntry:
+        """What is there is what was sent. Raises `ShortBody`, `Changed`: look again before anything else."""
+        entry = _check_size(job, path, await self._confirm(path))
+        if entry.mtime_ns != job.frozen.mtime_ns and not await self._has_md5(path, await job.md5()):
+            raise Changed("somebody else wrote it at the same moment", path=path)
+        return entry
 
-    def _check(self, job: _Job, path: str, entry: RemoteEntry | None) -> Fingerprint:
-        if entry is None:
-            raise ShortBody("the NAS took the upload, but the file is not there", path=path)
-        if entry.size != job.size:
-            raise ShortBody(f"the NAS has {entry.size:,} of {job.size:,} bytes of the upload", path=path)
-        return entry.fingerprint
+    async def _placed(self, job: _Job, path: str, entry: RemoteEntry) -> Placed:
+        # A change by somebody else has a time of the NAS's clock, in seconds, not before its ctime of now.
+        ambiguous = entry.size > 0 and entry.mtime_ns // _SECOND >= entry.ctime_ns // _SECOND
+        md5 = await job.md5() if ambiguous else None
+        return Placed(path, entry.fingerprint, md5, conflict=path != job.path)
 
     async def _look(self, path: str) -> RemoteEntry | None:
         return (await self._store.get_entries([path]))[0]
 
-    async def _is_ours(self, job: _Job, there: RemoteEntry) -> bool:
-        if there.is_dir or there.size != job.size:
+    async def _is(
+        self, there: RemoteEntry, path: str, size: int | None, md5: Callable[[], Awaitable[str | None]]
+    ) -> bool:
+        """Is that file these bytes?"""
+        if there.is_dir or there.size != size:
             return False
-        return await self._store.md5(job.path) == await job.md5(job.size)
+        return there.size == 0 or await self._has_md5(path, await md5())
 
-    async def _is_our_torn_upload(self, job: _Job, there: RemoteEntry) -> bool:
+    async def _is_torn(self, job: _Job, there: RemoteEntry) -> bool:
+        """Is it a beginning of what we send?"""
         if there.is_dir or there.size >= job.size:
             return False
-        return there.size == 0 or await self._store.md5(job.path) == await job.md5(there.size)
+        return there.size == 0 or await self._has_md5(job.path, await job.md5_of_first(there.size))
 
-    async def _temp_dir(self, folder: str) -> str:
-        known = self._temp_dirs.get(folder)
-        if known is not None:
-            return known
-        path = f"{folder}/{HIDDEN_PREFIX}{self._options.client}"
-        await self._leftovers.add(path)
-        with contextlib.suppress(Exists):
-            await self._store.make_dir(path)
-        self._temp_dirs[folder] = path
-        return path
-
-    def forget_temp_dir(self, path: str) -> None:
-        self._temp_dirs = {folder: temp for folder, temp in self._temp_dirs.items() if temp != path}
+    async def _has_md5(self, path: str, md5: str | None) -> bool:
+        try:
+            return await self._store.md5(path) == md5
+        except (Unsupported, NotFound):
+            return False  # what cannot be proved to be ours is somebody's work
 
 
 class _Job:
     """One attempt to put one file."""
 
-    def __init__(self, staged: StagedFile, path: str, source: BinaryIO, size: int, mtime_ns: int) -> None:
+    def __init__(self, staged: StagedFile, path: str, frozen: Frozen) -> None:
         self.staged = staged
         self.path = path
-        self.source = source
-        self.size = size
-        self.mtime_ns = mtime_ns
+        self.frozen = frozen
+        self.size = frozen.size
+        self.base = staged.base
+        self.base_md5 = staged.base_md5
+        self._md5: str | None = None
 
-    async def md5(self, length: int) -> str:
-        """MD5 of the first `length` bytes of what we send."""
-        return await trio.to_thread.run_sync(_md5, self.source, length)
+    async def md5(self) -> str:
+        """Of what we send."""
+        if self._md5 is None:
+            self._md5 = await self.md5_of_first(self.size)
+        return self._md5
 
-
-def _md5(source: BinaryIO, length: int) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    source.seek(0)
-    while length > 0:
-        data = source.read(min(length, 1024 * 1024))
-        if not data:
-            break
-        digest.update(data)
-        length -= len(data)
-    return digest.hexdigest()
+    async def md5_of_first(self, length: int) -> str:
+        return await trio.to_thread.run_sync(md5_of, self.frozen.source.fileno(), length)
 
 
-def is_hidden(name: bytes) -> bool:
-    """Is this one of our own hidden names on the NAS?"""
-    return name.startswith(HIDDEN_PREFIX.encode())
+def _check_size(job: _Job, path: str, entry: RemoteEntry | None) -> RemoteEntry:
+    if entry is None:
+        raise ShortBody("the NAS took the upload, but the file is not there", path=path)
+    if entry.is_dir or entry.size != job.size:
+        raise ShortBody(f"the NAS has {entry.size:,} of {job.size:,} bytes of the upload", path=path)
+    return entry

@@ -292,6 +292,12 @@ class Reader:
         if self._disk is not None:
             await self._disk.forget(path)
 
+    async def forget_paths(self, *paths: str) -> None:
+        """What is at or below these paths is something else from now on: on the disk bytes are kept by path."""
+        if self._disk is not None:
+            for path in paths:
+                await self._disk.forget(path)
+
     async def look_on_disk(self, content: FileContent) -> None:
         """Learn what the disk cache has of this version; once per version, before its first byte is wanted."""
         found = None

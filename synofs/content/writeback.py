@@ -84,7 +84,7 @@ class Writeback(Generic[_T]):
         self._entries: dict[int, Entry[_T]] = {}
         self._wake = trio.Event()
         self._sending = 0
-        self.paused = False
+        self._paused = False
 
     # ----- asking -----------------------------------------------------------------------------------------------
 
@@ -127,12 +127,26 @@ class Writeback(Generic[_T]):
             entry.error = None
             entry.to(State.IDLE)
 
+    def rename(self, item: _T, name: str) -> None:
+        """It is called so from now on, in log lines."""
+        entry = self._entries.get(id(item))
+        if entry is not None:
+            entry.name = name
+
     def retry_all(self) -> None:
         """The NAS is back: do not wait out the pauses."""
         for entry in self._entries.values():
             if entry.state is State.WAITING:
                 entry.due = trio.current_time()
                 entry.to(State.QUEUED)
+        self._wake.set()
+
+    def pause(self) -> None:
+        """Begin nothing new until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
         self._wake.set()
 
     async def settle(self, item: _T, *, patience_seconds: float) -> None:
@@ -146,12 +160,12 @@ class Writeback(Generic[_T]):
             return
         failing_since: float | None = None
         while self._entries.get(id(item)) is entry and entry.state is not State.IDLE:
-            if entry.state is State.WAITING:
+            if entry.state is State.WAITING and entry.error is not None:
                 failing_since = failing_since if failing_since is not None else trio.current_time()
                 left = failing_since + patience_seconds - trio.current_time()
-                if left <= 0 and entry.error is not None:
+                if left <= 0:
                     raise entry.error
-                with trio.move_on_after(max(0.0, left)):
+                with trio.move_on_after(left):
                     await entry.step.wait()
             else:
                 await entry.step.wait()
@@ -179,7 +193,7 @@ class Writeback(Generic[_T]):
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
-        if self.paused:
+        if self._paused:
             return
         for entry in self._entries.values():
             if entry.state is State.WAITING and entry.due <= now:
@@ -191,6 +205,8 @@ class Writeback(Generic[_T]):
             nursery.start_soon(self._send_one, entry)
 
     def _seconds_to_next(self) -> float:
+        if self._paused:
+            return float("inf")
         waiting = [entry.due for entry in self._entries.values() if entry.state is State.WAITING]
         return max(0.0, min(waiting, default=float("inf")) - trio.current_time())
 
@@ -217,22 +233,28 @@ class Writeback(Generic[_T]):
         if self._entries.get(id(entry.item)) is not entry:
             return
         if self._is_temporary(error):
-            pause = min(
-                self._options.longest_pause_seconds, self._options.first_pause_seconds * 2 ** (entry.attempts - 1)
-            )
-            entry.due = trio.current_time() + pause * random.uniform(0.75, 1.25)
+            options = self._options
+            pause = min(options.longest_pause_seconds, options.first_pause_seconds * 2 ** min(entry.attempts - 1, 30))
             level = logging.WARNING if entry.attempts in (1, 10) else logging.INFO
             log.log(
                 level, "%s: not sent yet (attempt %d, next in %.0f s): %s", entry.name, entry.attempts, pause, error
             )
-            entry.to(State.WAITING)
+            self._wait(entry, pause * random.uniform(0.75, 1.25))
             return
         log.error("%s: the NAS refuses it for good: %s", entry.name, error)
         try:
             await self._refuse(entry.item, error)
-        finally:
+        except Exception:
+            log.exception("%s: it could not be put aside, and stays in the queue", entry.name)
+            self._wait(entry, self._options.longest_pause_seconds)
+        else:
             self._leave(entry)
 
+    def _wait(self, entry: Entry[_T], seconds: float) -> None:
+        entry.due = trio.current_time() + seconds
+        entry.to(State.WAITING)
+
     def _leave(self, entry: Entry[_T]) -> None:
-        self._entries.pop(id(entry.item), None)
+        if self._entries.get(id(entry.item)) is entry:  # else it became dirty again meanwhile, as a new entry
+            del self._entries[id(entry.item)]
         entry.to(State.IDLE)

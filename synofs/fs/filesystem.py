@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from synofs.content.errors import StagedFileClosed
 from synofs.content.listingstore import ListingStore
 from synofs.content.reader import Reader
 from synofs.content.staging import StagingArea
@@ -30,8 +31,10 @@ from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listing import Listing, ListingOptions, Notifier
 from synofs.fs.listings import Listings
+from synofs.fs.moves import Mover
 from synofs.fs.names import NAME_MAX_BYTES, remote_name
 from synofs.fs.namespace import Namespace
+from synofs.fs.renames import Renames
 from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
 from synofs.fs.walk import WalkOptions, WalkPrefetch
@@ -93,9 +96,12 @@ class Filesystem:
         self._names: Namespace | None = None
         if staging is not None and write_options is not None and not options.read_only:
             self.writes = Writes(
-                self.inodes, self._listings, self._attributes, store, reader, notifier, staging, write_options
+                self.inodes, self._listings, store, reader, notifier, staging, self._space, write_options
             )
-            self._names = Namespace(self.inodes, self._listings, store, notifier, self.writes, write_options.client)
+            leftovers = self.writes.leftovers
+            self._mover = Mover(store, leftovers, leftovers.renames, write_options.hostname)
+            self._names = Namespace(self.inodes, self._listings, store, self.writes, self._mover)
+            self._renames = Renames(self.inodes, self._listings, notifier, self._names, self.writes, self._mover)
 
     @property
     def read_only(self) -> bool:
@@ -110,7 +116,8 @@ class Filesystem:
             await nursery.start(self._listings.run)
             if self.writes is not None and self._names is not None:
                 await nursery.start(self.writes.run)
-                nursery.start_soon(self._names.recover)
+                await nursery.start(self._renames.run)
+                await nursery.start(self.writes.leftovers.run, self._mover, self.writes.queue.unsent)
             task_status.started()
             await trio.sleep_forever()
 
@@ -120,7 +127,7 @@ class Filesystem:
             return 0
         with trio.move_on_after(within_seconds):
             await self.writes.drain()
-            await self.writes.leftovers.clean()
+            await self.writes.leftovers.clean(self._mover)
         return self.writes.counters()["pending_uploads"]
 
     # ----- looking ----------------------------------------------------------------------------------------------
@@ -264,7 +271,11 @@ class Filesystem:
             raise NoEntry(inode.path())
         self._check_rights(inode, flags)
         if flags & os.O_TRUNC:
-            await self._writable_half().begin(inode, empty=True)
+            inode.writers += 1  # nothing is sent before the handle is there
+            try:
+                await self._writable_half().begin(inode, empty=True)
+            finally:
+                inode.writers -= 1
         outgrown = self._reader.outgrown(inode.number, inode.fingerprint)
         keep_pages = inode.staged is not None or (inode.kernel_cached == inode.fingerprint and not outgrown)
         return self._add_handle(inode, flags, seen=keep_pages), keep_pages
@@ -326,8 +337,11 @@ class Filesystem:
     async def _read_now(self, handle: FileHandle, offset: int, length: int) -> bytes | memoryview:
         """From what was written here, or from the pinned version."""
         inode = handle.inode
-        if inode.staged is not None and self.writes is not None:
-            return await self.writes.read(inode, inode.staged, offset, length)
+        while inode.staged is not None and self.writes is not None:
+            try:
+                return await self.writes.read(inode, inode.staged, offset, length)
+            except StagedFileClosed:
+                await trio.lowlevel.checkpoint()  # it was sent while we waited for a part that is on the NAS
         if handle.version != inode.fingerprint and inode.own_version == inode.fingerprint:
             self._pin(handle)
         version = handle.version
@@ -369,7 +383,11 @@ class Filesystem:
 
     async def write(self, number: int, offset: int, data: bytes) -> int:
         handle = self._files.get(number)
-        await self._writable_half().write(handle.inode, offset, data, append=handle.append)
+        inode = handle.inode
+        seen = None
+        if handle.reader.served and handle.readable and handle.version not in (inode.fingerprint, inode.own_version):
+            seen = handle.version  # an edit of a version that somebody has replaced
+        await self._writable_half().write(inode, offset, data, append=handle.append, version=seen)
         return len(data)
 
     async def flush(self, number: int) -> None:
@@ -391,10 +409,13 @@ class Filesystem:
         inode = handle.inode
         handle.reader.close()
         inode.opens -= 1
-        if handle.writable and self.writes is not None:
-            inode.writers -= 1
-            await self.writes.released(inode)
-        await self._closed(inode)
+        try:
+            if handle.writable:
+                inode.writers -= 1
+            if (handle.writable or handle.truncates) and self.writes is not None:
+                await self.writes.released(inode)
+        finally:
+            await self._closed(inode)
 
     async def _closed(self, inode: Inode) -> None:
         staged_pin = 1 if inode.staged is not None else 0
@@ -432,7 +453,8 @@ class Filesystem:
     async def rename(
         self, old_parent: Inode, old_name: bytes, new_parent: Inode, new_name: bytes, *, replace: bool
     ) -> None:
-        await self._name_half().rename(old_parent, old_name, new_parent, new_name, replace=replace)
+        self._name_half()
+        await self._renames.rename(old_parent, old_name, new_parent, new_name, replace=replace)
 
     # ----- the NAS comes and goes -----------------------------------------------------------------------------------
 

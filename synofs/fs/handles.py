@@ -17,14 +17,16 @@ from synofs.remote import Fingerprint
 class FileHandle:
     """One open file. `version` is pinned: what is read is that version or an error, never a mix."""
 
-    __slots__ = ("append", "inode", "reader", "version", "writable")
+    __slots__ = ("append", "inode", "readable", "reader", "truncates", "version", "writable")
 
     def __init__(self, inode: Inode, version: Fingerprint, reader: FileReader, flags: int) -> None:
         self.inode = inode
         self.version = version
         self.reader = reader
         self.writable = flags & os.O_ACCMODE != os.O_RDONLY
+        self.readable = flags & os.O_ACCMODE != os.O_WRONLY
         self.append = bool(flags & os.O_APPEND)
+        self.truncates = bool(flags & os.O_TRUNC)
 
 
 class DirHandle:

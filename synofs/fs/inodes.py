@@ -22,7 +22,7 @@ from synofs.fs.names import remote_name
 from synofs.remote import Fingerprint, RemoteEntry, Rights
 
 if TYPE_CHECKING:
-    from synofs.content.staging import StagedFile
+    from synofs.content.stagedfile import StagedFile
     from synofs.fs.listing import Listing
 
 
@@ -56,6 +56,7 @@ class Inode:
         "name",
         "number",
         "opens",
+        "own_md5",
         "own_version",
         "parent",
         "rights",
@@ -85,6 +86,7 @@ class Inode:
         self.kernel_cached: Fingerprint | None = None  # the version whose pages the kernel may hold
         self.staged: StagedFile | None = None  # unsent content: size and mtime are then ours, not the NAS's
         self.own_version: Fingerprint | None = None  # the version that was written here last
+        self.own_md5: str | None = None  # of that, where size and time do not tell it from its successor
         self.writers = 0  # handles open for writing
         self.shown_mtime_ns: int | None = None  # a time given to this version here, which the NAS cannot be told
 
@@ -114,7 +116,8 @@ class InodeTable:
         name = b"" if root_path == "/" else root_path.encode("utf-8", "surrogateescape")
         self.root = Inode(ROOT_NUMBER, None, name, is_dir=True)
         self.root.lookups = 1  # the kernel holds the root from the start and never forgets it before the end
-        self.root.rights = Rights.READ | Rights.EXECUTE
+        # Nothing is made in the list of shares. What a share allows, the NAS says when it is asked for it.
+        self.root.rights = Rights.READ | Rights.EXECUTE if root_path == "/" else Rights.ALL
         self._by_number: dict[int, Inode] = {ROOT_NUMBER: self.root}
         self._renamed: dict[tuple[int, bytes, bool], Inode] = {}  # inodes whose number is not the hash of their name
         self.given_mtimes: dict[str, tuple[Fingerprint, int]] = {}  # path -> (version on the NAS, time given to it)

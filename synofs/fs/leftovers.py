@@ -1,74 +1,121 @@
 """Hidden names on the NAS: temporary folders of uploads and renames, and files that were unlinked while open.
 
-Each is written into the journal before it is made, so that whatever happens it is removed one day. Removing is never
-urgent: it is done when the uploads have gone quiet, at the end, and at the next start.
+Each is written into the journal before it is made, so that whatever happens it is removed one day. Should the journal
+be lost, a listing that shows one brings it back to mind. Removing is never urgent: it is done when the uploads have
+gone quiet, at the end, and at the next start.
 """
 
 from __future__ import annotations
 
 import logging
+import posixpath
+import time
 from collections.abc import Callable, Sequence
 
 import trio
 
-from synofs.content.put import Putter
+from synofs.content.hidden import HIDDEN_PREFIX, HiddenFolders
+from synofs.content.journal import Move
 from synofs.content.staging import StagingArea
-from synofs.remote import NotFound, RemoteEntry, RemoteError, RemoteStore
+from synofs.fs.moves import Mover
+from synofs.remote import Fingerprint, NotEmpty, NotFound, RemoteEntry, RemoteError, RemoteStore
 
 log = logging.getLogger(__name__)
 
 _QUIET_SECONDS = 20.0
+_STRAY_AFTER_SECONDS = 24 * 3600.0  # an upload under a name that File Station's form cannot carry takes less
 
 
 class Leftovers:
-    def __init__(self, store: RemoteStore, area: StagingArea) -> None:
+    def __init__(self, store: RemoteStore, area: StagingArea, client: str) -> None:
+        """`client`: names this client in hidden names; no other has the same."""
         self._store = store
         self._area = area
+        self._client = client
         self._known: set[str] = set()
         self.in_use: set[str] = set()  # files that are unlinked, but open here
+        self.uploads = HiddenFolders(store, self, f"{HIDDEN_PREFIX}{client}")
+        self.renames = HiddenFolders(store, self, f"{HIDDEN_PREFIX}{client}-mv")
+
+    def name_of_gone(self, number: int) -> str:
+        """A name, never used before, for a file that is unlinked but open."""
+        return f"{HIDDEN_PREFIX}gone-{self._client}-{number:x}-{time.time_ns():x}"
 
     async def add(self, path: str) -> None:
         if path not in self._known:
             self._known.add(path)
             await self._area.run(self._area.journal.add_leftover, path)
 
+    def found(self, folder: str, entry: RemoteEntry) -> None:
+        """A listing shows a hidden name. Perhaps it is one of ours that the journal has lost."""
+        own_folders = (f"{HIDDEN_PREFIX}{self._client}", f"{HIDDEN_PREFIX}{self._client}-mv")
+        ours = entry.name in own_folders or entry.name.startswith(f"{HIDDEN_PREFIX}gone-{self._client}-")
+        stray = entry.name.startswith(f"{HIDDEN_PREFIX}upload-")
+        if ours or (stray and 0 < entry.ctime_ns < time.time_ns() - _STRAY_AFTER_SECONDS * 1e9):
+            self._known.add(f"{folder.rstrip('/')}/{entry.name}")
+
+    def renamed(self, old: str, new: str) -> bool:
+        """A folder has another path. Returns whether anything here depends on it."""
+        self.uploads.forget_below(old)
+        self.renames.forget_below(old)
+        below = {path for path in self._known | self.in_use if path.startswith(old + "/")}
+        for paths in (self._known, self.in_use):
+            for path in below & paths:
+                paths.remove(path)
+                paths.add(new + path.removeprefix(old))
+        return bool(below)
+
     # ----- MoveLog --------------------------------------------------------------------------------------------------
 
-    async def begin(self, temp_dir: str, source_name: str, dest_dir: str, dest_name: str) -> None:
-        await self.add(temp_dir)
-        await self._area.run(self._area.journal.add_move, temp_dir, source_name, dest_dir, dest_name)
+    async def begin(self, source: str, dest: str, temp_dir: str | None, replaces: Fingerprint | None) -> Move:
+        return await self._area.run(self._area.journal.begin_move, source, dest, temp_dir, replaces)
 
-    async def end(self, temp_dir: str) -> None:
-        await self._area.run(self._area.journal.drop_move, temp_dir)
+    async def drop(self, move: Move) -> None:
+        await self._area.run(self._area.journal.drop_move, move.id)
 
-    async def unfinished(self) -> list[tuple[str, str, str, str]]:
+    async def unfinished(self) -> list[Move]:
         return await self._area.run(self._area.journal.moves)
 
     # ----- removing -------------------------------------------------------------------------------------------------
 
-    async def run(self, putter: Putter, busy: Callable[[], bool]) -> None:
-        """Remove leftovers whenever the uploads have been quiet for a while."""
+    async def run(
+        self,
+        mover: Mover,
+        unsent: Callable[[], int],
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Know what an earlier run left, then remove leftovers whenever the uploads have been quiet for a while."""
+        self._known |= set(await self._area.run(self._area.journal.leftovers))
+        task_status.started()
         while True:
             await trio.sleep(_QUIET_SECONDS)
-            if self._known and not busy():
-                await self.clean(putter)
+            if self._known and not unsent():
+                await self.clean(mover)
 
-    async def load(self) -> None:
-        """Know what an earlier run left."""
-        self._known |= set(await self._area.run(self._area.journal.leftovers))
-
-    async def clean(self, putter: Putter | None = None) -> None:
+    async def clean(self, mover: Mover) -> None:
         """Remove what is not in use. What fails is tried again another time."""
-        walking = {temp_dir for temp_dir, *_ in await self.unfinished()}
+        walking = {move.temp_dir for move in await self.unfinished()}
         for path in sorted(self._known - self.in_use - walking):
-            if putter is not None:
-                putter.forget_temp_dir(path)
             try:
-                await self.remove_tree(path)
+                removed = await self._clean_one(path, mover)
             except RemoteError as error:
                 log.debug("%s: not removed yet: %s", path, error)
-                continue
-            await self.forget(path)
+            else:
+                if removed:
+                    await self.forget(path)
+
+    async def _clean_one(self, path: str, mover: Mover) -> bool:
+        async with self.uploads.unused(path) as no_upload, self.renames.unused(path) as no_rename:
+            if not (no_upload and no_rename):
+                return False
+            if path.endswith(f"{HIDDEN_PREFIX}{self._client}-mv"):
+                # What is in there is no copy of ours, but somebody's file on its way to another name.
+                for entry in await self._inside(path):
+                    await mover.show(f"{path}/{entry.name}", posixpath.dirname(path))
+                await self._store.remove(path)
+            else:
+                await self.remove_tree(path)
+        return True
 
     async def forget(self, path: str) -> None:
         self._known.discard(path)
@@ -81,16 +128,37 @@ class Leftovers:
         if entry is None:
             return
         if entry.is_dir:
-            inside: list[RemoteEntry] = []
-
-            def take(page: Sequence[RemoteEntry]) -> None:
-                inside.extend(page)
-
-            try:
-                await self._store.list_dir(path, take)
-            except NotFound:
-                return
-            for child in inside:
+            for child in await self._inside(path):
                 if not child.is_dir:
                     await self._store.remove(f"{path}/{child.name}")
         await self._store.remove(path)
+
+    async def empty_folder(self, path: str, mover: Mover) -> None:
+        """A folder is to be removed: take our hidden names out of it, and empty hidden folders of other clients.
+        Raises `NotEmpty` if anything else is in there."""
+        entries = await self._inside(path)
+        if any(not entry.name.startswith(HIDDEN_PREFIX) for entry in entries):
+            raise NotEmpty("the folder is not empty", path=path)
+        for entry in entries:
+            hidden = f"{path}/{entry.name}"
+            self.found(path, entry)
+            if hidden in self._known:
+                if not await self._clean_one(hidden, mover):
+                    raise NotEmpty("files in the folder are on their way", path=path)
+                await self.forget(hidden)
+            elif entry.is_dir:
+                await self._store.remove(hidden)
+            else:
+                raise NotEmpty("another client has a removed file open in there", path=path)
+
+    async def _inside(self, path: str) -> list[RemoteEntry]:
+        inside: list[RemoteEntry] = []
+
+        def take(page: Sequence[RemoteEntry]) -> None:
+            inside.extend(page)
+
+        try:
+            await self._store.list_dir(path, take)
+        except NotFound:
+            return []
+        return inside

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import trio
@@ -53,7 +53,8 @@ class Listings:
         self._cached: OrderedDict[int, Listing] = OrderedDict()  # by directory number, least recently used first
         self._total_entries = 0
         self._nursery: trio.Nursery | None = None
-        self.local_names: Callable[[Inode], dict[bytes, Inode]] = lambda directory: {}  # unsent new files
+        self.local_names: Callable[[Inode], Mapping[bytes, Inode]] = lambda directory: {}  # unsent new files
+        self.hidden_found: Callable[[Inode, RemoteEntry], None] = lambda directory, entry: None
         self._told: set[str] = set()  # directories whose hostile names were logged
         self.hostile_names = 0
         self.stale_answers = 0
@@ -354,7 +355,10 @@ class Listings:
                 if name is None or name not in load.changes:
                     self._refuse(directory, entry.name)
                 continue
-            if name.startswith(HIDDEN_PREFIX) or name in load.changes:
+            if name.startswith(HIDDEN_PREFIX):
+                self.hidden_found(directory, entry)
+                continue
+            if name in load.changes:
                 continue
             inode = table.obtain(directory, name, entry.is_dir)
             if inode.checked_at <= load.started_at:  # else a later answer is known

@@ -8,41 +8,38 @@ close waits for the local disk only; fsync still waits for the NAS.
 
 Locks (fs/locks.py), by inode number: `staging` while an inode becomes dirty; `placing` while its place or content on
 the NAS changes (upload, rename, unlink). Order: staging before placing; never two of a kind except in ascending
-order of numbers.
+order of numbers. The whole story is in docs/CONCURRENCY.md.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 
 import trio
 
-from synofs.content.put import Placed, PutOptions, Putter
+from synofs.content.errors import StagedFileClosed
+from synofs.content.journal import Changes
+from synofs.content.put import PutOptions, Putter
 from synofs.content.reader import Reader
-from synofs.content.staging import StagedFile, StagingArea
-from synofs.content.writeback import Outcome, Writeback, WritebackOptions
-from synofs.fs.attributes import Attributes
+from synofs.content.stagedfile import StagedFile
+from synofs.content.staging import StagingArea
+from synofs.content.writeback import Writeback, WritebackOptions
 from synofs.fs.confirm import Confirmer
+from synofs.fs.dirty import DirtyFiles
 from synofs.fs.errors import AccessDenied, NoEntry
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.leftovers import Leftovers
 from synofs.fs.listing import Notifier
 from synofs.fs.listings import Listings
 from synofs.fs.locks import NumberedLocks
-from synofs.fs.names import printable, remote_name
-from synofs.remote import (
-    CertificateRefused,
-    Changed,
-    Fingerprint,
-    NotFound,
-    RemoteError,
-    RemoteStore,
-    Rights,
-    SignInRefused,
-)
+from synofs.fs.names import HIDDEN_PREFIX, printable, remote_name
+from synofs.fs.space import SpaceCache
+from synofs.fs.uploads import Uploads, is_temporary, version_of
+from synofs.remote import Fingerprint, NoSpace, RemoteError, RemoteStore, Rights
 
 log = logging.getLogger(__name__)
 
@@ -69,36 +66,38 @@ class Writes:
         self,
         table: InodeTable,
         listings: Listings,
-        attributes: Attributes,
         store: RemoteStore,
         reader: Reader,
         notifier: Notifier,
         staging: StagingArea,
+        space: SpaceCache,
         options: WriteOptions,
     ) -> None:
         self._table = table
         self._listings = listings
-        self._attributes = attributes
         self._store = store
-        self._reader = reader
         self._notifier = notifier
+        self._space = space
         self._options = options
         self.area = staging
-        self.leftovers = Leftovers(store, staging)
-        durable = options.mode is WriteMode.DURABLE
-        self._confirmer = Confirmer(store, gather_seconds=0.0 if durable else options.linger_seconds / 2)
-        put_options = PutOptions(options.client, options.hostname, options.verify_md5)
-        self._putter = Putter(store, put_options, self.leftovers, self._confirmer.look)
+        self.leftovers = Leftovers(store, staging, options.client)
+        gather_seconds = 0.0 if self.durable else options.linger_seconds / 2
+        self._confirmer = Confirmer(store, gather_seconds)
+        put_options = PutOptions(options.hostname, options.verify_md5)
+        putter = Putter(store, put_options, self.leftovers.uploads, self._confirmer.look)
         self.queue: Writeback[Inode] = Writeback(
-            self._send, _is_temporary, self._refused, WritebackOptions(in_flight=options.in_flight)
+            lambda inode: self.uploads.send(inode),
+            is_temporary,
+            lambda inode, error: self.uploads.refused(inode, error),
+            WritebackOptions(in_flight=options.in_flight),
         )
-        self._local: dict[int, dict[bytes, Inode]] = {}  # directory number -> dirty files in it
-        self._writable_until: dict[int, float] = {}  # directory number -> until when CheckPermission is believed
-        self._staging = NumberedLocks()
+        self.dirty = DirtyFiles(table, self.queue)
         self.placing = NumberedLocks()
-        self.conflicts: list[tuple[str, str]] = []  # (path, where our version went)
-        self.refusals: list[tuple[str, str]] = []  # (path, why)
-        listings.local_names = self.local_names
+        self._staging = NumberedLocks()
+        self.uploads = Uploads(table, listings, store, reader, notifier, staging, self.dirty, putter, self.placing)
+        self._writable_until: dict[int, float] = {}  # directory number -> until when CheckPermission is believed
+        listings.local_names = self.dirty.local_names
+        listings.hidden_found = lambda directory, entry: self.leftovers.found(directory.path(), entry)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover what an earlier run left, report as started, then send until cancelled."""
@@ -106,9 +105,8 @@ class Writes:
             recovered = await self.area.open()
             self._table.given_mtimes = await self.area.run(self.area.journal.mtimes)
             for staged in recovered:
-                self._attach_recovered(staged)
+                await self._attach_recovered(staged)
             nursery.start_soon(self._confirmer.run)
-            nursery.start_soon(self.leftovers.run, self._putter, lambda: self.queue.unsent() > 0)
             await nursery.start(self.queue.run)
             task_status.started()
             await trio.sleep_forever()
@@ -116,6 +114,18 @@ class Writes:
     @property
     def durable(self) -> bool:
         return self._options.mode is WriteMode.DURABLE
+
+    @property
+    def patience_seconds(self) -> float:
+        return self._options.patience_seconds
+
+    @property
+    def conflicts(self) -> list[tuple[str, str]]:
+        return self.uploads.conflicts
+
+    @property
+    def refusals(self) -> list[tuple[str, str]]:
+        return self.uploads.refusals
 
     # ----- becoming dirty ---------------------------------------------------------------------------------------
 
@@ -126,44 +136,55 @@ class Writes:
         async with self._staging.hold(inode.number):
             path = f"{parent.path().rstrip('/')}/{remote_name(name)}"
             staged = await self.area.stage(path, None, empty=True)
-            staged.generation += 1  # even an empty file is to be sent
+            staged.begun()
             inode.rights = Rights.ALL & ~Rights.EXECUTE  # as most files; the NAS's own answer follows
-            self._attach(inode, staged)
+            await self._attach(inode, staged)
             self._listings.insert(parent, inode)
         return inode
 
-    async def begin(self, inode: Inode, *, empty: bool) -> StagedFile:
-        """The staged content of an inode, begun if it is clean. `empty`: nothing of the old content is kept."""
+    async def begin(self, inode: Inode, *, empty: bool, version: Fingerprint | None = None) -> StagedFile:
+        """The staged content of an inode, begun if it is clean. `empty`: nothing of the old content is kept.
+        `version`: the one that the edit starts from, if it is not the one on the NAS any more."""
         async with self._staging.hold(inode.number):
             staged = inode.staged
             if staged is None:
-                if not inode.rights & Rights.WRITE:
-                    raise AccessDenied(inode.path())
-                if inode.gone:
-                    raise NoEntry(inode.path())
-                staged = await self.area.stage(inode.path(), inode.fingerprint, empty=empty)
-                self._attach(inode, staged)
-                if empty:
-                    staged.generation += 1
-                    self.show(inode)
-            elif empty and staged.size:
-                await staged.truncate(0)
-                self.show(inode)
+                staged = await self._begin(inode, empty, version)
+            elif empty:
+                if staged.size:
+                    await staged.truncate(0)
+                staged.begun()
+                self.dirty.show(inode)
             return staged
 
-    def _attach(self, inode: Inode, staged: StagedFile) -> None:
-        inode.staged = staged
-        inode.gone = False
-        inode.shown_mtime_ns = None
-        inode.opens += 1
-        self._pin_parents(inode, 1)
-        if inode.parent is not None:
-            self._local.setdefault(inode.parent.number, {})[inode.name] = inode
-        self.queue.add(inode, inode.path())
-        if staged.base is None:
-            self.show(inode)
+    async def _begin(self, inode: Inode, empty: bool, version: Fingerprint | None) -> StagedFile:
+        if not inode.rights & Rights.WRITE:
+            raise AccessDenied(inode.path())
+        was_gone = inode.gone
+        if was_gone and inode.opens == 0:
+            raise NoEntry(inode.path())
+        base, md5 = version_of(inode) if version is None else (version, None)
+        # Unlinked here: who has it open writes for himself. Removed on the NAS by somebody else: the edit is kept.
+        unlinked = was_gone and inode.name.startswith(HIDDEN_PREFIX)
+        staged = await self.area.stage(inode.path(), base, empty=empty, base_md5=md5, unlinked=unlinked)
+        await self._attach(inode, staged)
+        if was_gone and not unlinked and inode.parent is not None:
+            self._listings.insert(inode.parent, inode)
+            self._notifier.entry_appeared(inode.parent, inode.name)
+        if empty:
+            staged.begun()
+            self.dirty.show(inode)
+        return staged
 
-    def _attach_recovered(self, staged: StagedFile) -> None:
+    async def _attach(self, inode: Inode, staged: StagedFile) -> None:
+        self.dirty.attach(inode, staged)
+        if staged.base is None:
+            self.dirty.show(inode)
+        if staged.path != inode.path():  # its folder got another name while the journal was written
+            staged.path = inode.path()
+            staged.relabel()
+            await self.area.moved(None, Changes({staged.id: {"path": staged.path}}))
+
+    async def _attach_recovered(self, staged: StagedFile) -> None:
         root = self._table.root.path().rstrip("/")
         parts = staged.path.removeprefix(root + "/").encode("utf-8", "surrogateescape").split(b"/")
         directory = self._table.root
@@ -173,99 +194,74 @@ class Writes:
                 directory.rights = Rights.ALL
                 directory.checked_at = float("-inf")
         inode = self._table.obtain(directory, parts[-1], is_dir=False)
+        if inode.staged is not None:  # two of one path: the newer one counts, the other is kept for a person
+            older = self.dirty.detach(inode)
+            assert older is not None
+            kept = await self.area.refuse(older, "a newer unsent version of the same file was found")
+            log.warning("%s: two unsent versions were found; the older one is kept in %s", printable(staged.path), kept)
         inode.rights = Rights.ALL
         staged.generation += 1
-        self._attach(inode, staged)
-        self.show(inode)
+        self.dirty.attach(inode, staged)
+        self.dirty.show(inode)
         self.queue.enqueue(inode, inode.path())
-
-    def _detach(self, inode: Inode) -> None:
-        """The inode is clean again, or nobody wants its content."""
-        inode.staged = None
-        self.forget_local(inode)
-        self._pin_parents(inode, -1)
-        inode.opens -= 1
-        inode.kernel_entry = None
-        self._table.release(inode)
-
-    def forget_local(self, inode: Inode) -> None:
-        if inode.parent is None:
-            return
-        names = self._local.get(inode.parent.number, {})
-        if names.get(inode.name) is inode:
-            del names[inode.name]
-            if not names:
-                del self._local[inode.parent.number]
-
-    def _pin_parents(self, inode: Inode, count: int) -> None:
-        """Paths of unsent files come from the chain of their parents: it must not be taken apart."""
-        node = inode.parent
-        while node is not None:
-            node.opens += count
-            node = node.parent
-
-    def moving(self, inode: Inode) -> Callable[[], Awaitable[None]]:
-        """Call before an inode or a folder gets another place, and what this returns after it."""
-        below = self.staged_below(inode)
-        for other in below:
-            self._pin_parents(other, -1)
-            self.forget_local(other)
-
-        async def moved() -> None:
-            for other in below:
-                self._pin_parents(other, 1)
-                if other.parent is not None:
-                    self._local.setdefault(other.parent.number, {})[other.name] = other
-                if other.staged is not None:
-                    other.staged.path = other.path()
-            await self.area.moved([other.staged for other in below if other.staged is not None])
-
-        return moved
-
-    def staged_below(self, inode: Inode) -> list[Inode]:
-        """Dirty inodes at and below this one."""
-        found = []
-        for entry in self.queue.entries:
-            node: Inode | None = entry.item
-            while node is not None and node is not inode:
-                node = node.parent
-            if node is not None:
-                found.append(entry.item)
-        return found
-
-    def local_names(self, directory: Inode) -> dict[bytes, Inode]:
-        return self._local.get(directory.number, {})
 
     async def _check_folder(self, parent: Inode, name: bytes) -> None:
         """Refuse early what the NAS would refuse at the upload. One question per folder and minute."""
         if not parent.rights & Rights.WRITE:
             raise AccessDenied(parent.path())
-        if trio.current_time() < self._writable_until.get(parent.number, float("-inf")):
-            return
+        if self.durable or trio.current_time() < self._writable_until.get(parent.number, float("-inf")):
+            return  # in durable mode the upload itself will tell, and close reports it
         try:
             await self._store.check_writable(parent.path(), remote_name(name))
         except RemoteError as error:
-            if not error.temporary or self.durable:
+            if not error.temporary:
                 raise
         if len(self._writable_until) > 10_000:
             self._writable_until.clear()
         self._writable_until[parent.number] = trio.current_time() + self._options.check_seconds
 
+    def _check_room(self, grow_bytes: int) -> None:
+        """In writeback mode nobody is there to be told later that the volume was full."""
+        space = self._space.last_known()
+        if not self.durable and space.total_bytes and self.area.budget.dirty_bytes + grow_bytes > space.free_bytes:
+            raise NoSpace(f"{space.free_bytes:,} bytes are free on the NAS, and more than that would wait for it")
+
     # ----- content ----------------------------------------------------------------------------------------------
 
     async def read(self, inode: Inode, staged: StagedFile, offset: int, length: int) -> bytes | memoryview:
-        return await staged.read(offset, length, lambda o, n: self.base(inode, staged, o, n))
+        """Raises `StagedFileClosed` if it was sent meanwhile: then read the inode's version."""
+        return await staged.read(offset, length, lambda o, n: self.uploads.base(inode, staged, o, n))
 
-    async def write(self, inode: Inode, offset: int, data: bytes, *, append: bool) -> None:
-        staged = inode.staged or await self.begin(inode, empty=False)
-        await staged.write(staged.size if append else offset, data)
-        self.show(inode)
+    async def write(
+        self, inode: Inode, offset: int, data: bytes, *, append: bool, version: Fingerprint | None = None
+    ) -> None:
+        """`version`: what the writer has seen, if that is not the present one."""
+        while True:
+            staged = inode.staged or await self.begin(inode, empty=False, version=version)
+            end = staged.size + len(data) if append else offset + len(data)
+            if end > staged.size:
+                self._check_room(end - staged.size)
+            try:
+                await staged.write(None if append else offset, data)
+                break
+            except StagedFileClosed:
+                await trio.lowlevel.checkpoint()  # sent, or put aside, while we waited: begin anew
+        self.dirty.show(inode)
 
     async def truncate(self, inode: Inode, size: int) -> None:
-        staged = inode.staged or await self.begin(inode, empty=size == 0)
-        if staged.size != size:
-            await staged.truncate(size)
-        self.show(inode)
+        while True:
+            if inode.staged is None and inode.size == size:
+                return
+            staged = inode.staged or await self.begin(inode, empty=size == 0)
+            if size > staged.size:
+                self._check_room(size - staged.size)
+            try:
+                if staged.size != size:
+                    await staged.truncate(size)
+                break
+            except StagedFileClosed:
+                await trio.lowlevel.checkpoint()
+        self.dirty.show(inode)
 
     async def set_mtime(self, inode: Inode, mtime_ns: int) -> None:
         """A time for a dirty file goes with its upload. A file that is on the NAS already keeps its time there
@@ -273,46 +269,30 @@ class Writes:
         staged = inode.staged
         if staged is not None:
             await staged.set_mtime(mtime_ns)
-            self.show(inode)
+            self.dirty.show(inode)
             return
         shown = mtime_ns // 10**9 * 10**9
         path, version = inode.path(), inode.fingerprint
+        inode.kernel_entry = None
         if shown == inode.mtime_ns:
             inode.shown_mtime_ns = None
-            if self._table.given_mtimes.pop(path, None) is not None:
-                await self.area.run(self.area.journal.drop_mtime, path)
+            await self.forget_time(path)
         else:
             inode.shown_mtime_ns = shown
             self._table.given_mtimes[path] = (version, shown)
             await self.area.run(self.area.journal.set_mtime, path, version, shown)
-        inode.kernel_entry = None
 
-    def show(self, inode: Inode) -> None:
-        """The inode's attributes are the staged file's."""
-        staged = inode.staged
-        if staged is not None:
-            inode.size, inode.mtime_ns = staged.fingerprint
-            inode.ctime_ns = inode.mtime_ns
-            inode.checked_at = trio.current_time()
-            inode.kernel_entry = None
-
-    async def base(self, inode: Inode, staged: StagedFile, offset: int, length: int) -> bytes | memoryview:
-        assert staged.base is not None
-        reader = self._reader.open(inode.number, staged.base, inode.path)
-        try:
-            data = await reader.read(offset, length)
-        finally:
-            reader.close()
-        if len(data) != length:
-            raise Changed("the file is shorter on the NAS than it was", path=inode.path())
-        return data
-
-    # ----- sending ----------------------------------------------------------------------------------------------
+    # ----- closing ----------------------------------------------------------------------------------------------
 
     async def closing(self, inode: Inode) -> None:
-        """A handle is being closed. durable: wait for the NAS. writeback: wait for the local disk."""
+        """A handle is being closed. durable: wait for the NAS. writeback: wait for the local disk.
+
+        Nothing happens to a file that was made or emptied by open(2) and not written to since: shells close a
+        duplicate first (`> file`), and an empty file must not come between the old content and the new. It is sent
+        when its last handle is closed.
+        """
         staged = inode.staged
-        if staged is None or staged.unlinked or staged.sent_generation == staged.generation:
+        if staged is None or not staged.to_be_sent or staged.generation == staged.begun_generation:
             return
         if self.durable:
             await self._send_and_wait(inode)
@@ -323,48 +303,48 @@ class Writes:
     async def sync(self, inode: Inode) -> None:
         """fsync: the NAS has it when this returns."""
         staged = inode.staged
-        if staged is None or staged.unlinked or staged.sent_generation == staged.generation:
-            return
-        await staged.seal()
-        await self._send_and_wait(inode)
+        if staged is not None and staged.to_be_sent:
+            await staged.seal()
+            await self._send_and_wait(inode)
 
     async def changed_by_path(self, inode: Inode) -> None:
-        """truncate(2) or utimens(2) on a file that nobody has open: no close will follow."""
-        if inode.writers == 0:
+        """truncate(2) or utimens(2) on a file that nobody has open for writing: no close will follow."""
+        staged = inode.staged
+        if staged is None or inode.writers:
+            return
+        if not staged.to_be_sent:
+            await self.released(inode)
+        else:
+            staged.begun_generation = -1
             await self.closing(inode)
 
     async def released(self, inode: Inode) -> None:
         """The last writer has gone."""
         staged = inode.staged
-        if staged is None or inode.writers:
+        if staged is None or inode.writers or staged.unlinked:
             return
-        if staged.unlinked:
-            await self.drop(inode)
-        elif staged.sent_generation != staged.generation:
-            await staged.seal()
-            self.queue.enqueue(inode, inode.path())
-        else:
-            async with self.placing.hold(inode.number):
-                if inode.staged is staged and not inode.writers and staged.sent_generation == staged.generation:
-                    await self._finish(inode, staged)
+        if staged.to_be_sent:
+            try:
+                await staged.seal()
+            finally:  # a full disk is no reason not to send it
+                self.queue.enqueue(inode, inode.path())
+            return
+        async with self.hold_place(inode.number):
+            if inode.staged is staged and not inode.writers and not staged.to_be_sent and staged.base is not None:
+                await self.uploads.finish(inode, staged)
 
     async def _send_and_wait(self, inode: Inode) -> None:
         with self._confirmer.urgent():
             self.queue.enqueue(inode, inode.path())
             await self.queue.settle(inode, patience_seconds=self._options.patience_seconds)
 
-    async def drop(self, inode: Inode) -> None:
-        """Forget the staged content for good: the file was unlinked."""
-        staged = inode.staged
-        if staged is not None:
-            self.queue.discard(inode)
-            self._detach(inode)
-            await self.area.done(staged)
-
-    async def take_over(self, staged: StagedFile, version: Fingerprint | None) -> None:
-        """The file is to replace this version on the NAS."""
-        await staged.rebase(version)
-        staged.generation += 1
+    @asynccontextmanager
+    async def hold_place(self, *numbers: int) -> AsyncIterator[None]:
+        """Keep uploads of these inodes away. One that is under way is waited for, and its proof is not put off."""
+        async with AsyncExitStack() as stack:
+            with self._confirmer.urgent():
+                await stack.enter_async_context(self.placing.hold(*numbers))
+            yield
 
     async def drain(self) -> None:
         """Wait until everything that was closed is on the NAS."""
@@ -374,141 +354,32 @@ class Writes:
         with self._confirmer.urgent():
             await self.queue.drain()
 
-    async def _send(self, inode: Inode) -> Outcome:
-        async with self.placing.hold(inode.number):
-            staged = inode.staged
-            if staged is None or staged.unlinked:
-                return Outcome.CLEAN
-            if staged.sent_generation != staged.generation and await self._put(inode, staged):
-                return Outcome.CLEAN
-            if staged.sent_generation != staged.generation:
-                return Outcome.DIRTY if inode.writers else Outcome.AGAIN
-            if inode.writers:
-                return Outcome.DIRTY
-            await self._finish(inode, staged)
-            return Outcome.CLEAN
+    # ----- the end ------------------------------------------------------------------------------------------------
 
-    async def _put(self, inode: Inode, staged: StagedFile) -> bool:
-        """One attempt. Returns True when it ended in a conflict copy and the inode is clean."""
-        try:
-            await staged.fetch_missing(lambda o, n: self.base(inode, staged, o, n))
-        except NotFound as error:
-            raise _BaseLost("it was removed on the NAS before the rest of it could be fetched") from error
-        except Changed:
-            await self._complete_from_theirs(inode, staged)
-        source = await staged.freeze()
-        generation, data_name = staged.generation, staged.data_name
-        size, mtime_ns = staged.size, staged.effective_mtime_ns
-        try:
-            placed = await self._putter.put(staged, inode.path(), source, size, mtime_ns)
-        finally:
-            source.close()
-            with trio.CancelScope(shield=True):
-                await staged.unfreeze(data_name)
-        await staged.note_attempt(None)
-        if placed.conflict:
-            return await self._conflicted(inode, staged, placed, generation)
-        staged.sent_generation = generation
-        await staged.rebase(placed.fingerprint)
-        return False
+    async def drop(self, inode: Inode) -> None:
+        """Forget the staged content for good: the file was unlinked, and its last handle is closed."""
+        staged = self.dirty.detach(inode)
+        if staged is not None:
+            await self.area.done(staged)
 
-    async def _complete_from_theirs(self, inode: Inode, staged: StagedFile) -> None:
-        """The version that the edit started from is gone. The bytes written here are kept in any case; around them
-        stands what the NAS has now, and since the versions differ, the put ends in a conflict copy."""
-        path = inode.path()
-        entry = (await self._store.get_entries([path]))[0]
-        if entry is None:
-            raise _BaseLost("it was removed on the NAS before the rest of it could be fetched")
-        log.warning("%s: changed on the NAS while parts of it were edited here", printable(path))
-        theirs = self._reader.open(inode.number, entry.fingerprint, inode.path)
+    async def forget(self, inode: Inode, staged: StagedFile, *, keep: bool, journaled: bool = False) -> None:
+        """The name is gone, and `dirty.unlink` was called: nothing is to be sent. `keep`: somebody has the file open.
+        `journaled`: the journal has dropped its row already."""
+        await self.area.disown(staged, journaled=journaled)
+        if not keep and inode.staged is staged:
+            await self.drop(inode)
 
-        async def fetch(offset: int, length: int) -> bytes:
-            data = bytes(await theirs.read(offset, length))
-            return data.ljust(length, b"\0")
-
-        try:
-            await staged.fetch_missing(fetch)
-        finally:
-            theirs.close()
-
-    async def _finish(self, inode: Inode, staged: StagedFile) -> None:
-        """The NAS has it: the inode is clean from here on."""
-        assert staged.base is not None
-        self._show_version(inode, staged.base)
-        inode.own_version = inode.kernel_cached = staged.base
-        await self._reader.forget(inode.number, staged.base, inode.path())
-        if inode.parent is not None:
-            self._listings.insert(inode.parent, inode)
-        self.queue.discard(inode)
-        self._detach(inode)
-        if self._table.given_mtimes.pop(inode.path(), None) is not None:
-            await self.area.run(self.area.journal.drop_mtime, inode.path())
-        await self.area.done(staged)
-
-    def _show_version(self, inode: Inode, version: Fingerprint) -> None:
-        inode.size, inode.mtime_ns = version
-        inode.checked_at = trio.current_time()
-        inode.kernel_entry = None
-
-    async def _conflicted(self, inode: Inode, staged: StagedFile, placed: Placed, generation: int) -> bool:
-        path = inode.path()
-        self.conflicts.append((path, placed.path))
-        log.warning(
-            "%s: somebody else changed it meanwhile; their version keeps the name, yours is %s",
-            printable(path),
-            printable(placed.path),
-        )
-        if inode.parent is not None:
-            self._listings.expire(inode.parent)
-        if staged.generation != generation:
-            return False
-        self.queue.discard(inode)
-        self._detach(inode)
-        inode.checked_at = float("-inf")
-        self._notifier.content_changed(inode)
-        await self.area.done(staged)
-        return True
-
-    async def _refused(self, inode: Inode, error: Exception) -> None:
-        async with self.placing.hold(inode.number):
-            staged = inode.staged
-            if staged is not None:
-                await self._keep_refused(inode, staged, error)
-
-    async def _keep_refused(self, inode: Inode, staged: StagedFile, error: Exception) -> None:
-        path = inode.path()
-        kept = await self.area.refuse(staged, str(error))
-        self.refusals.append((path, str(error)))
-        log.error("%s: refused by the NAS (%s); what was written is kept in %s", printable(path), error, kept)
-        self._detach(inode)
-        inode.checked_at = float("-inf")
-        if staged.base is None and inode.parent is not None:
-            self._listings.remove(inode.parent, inode)
-            inode.gone = True
-            self._notifier.entry_gone(inode.parent, inode)
-        else:
-            self._notifier.content_changed(inode)
+    async def forget_time(self, path: str) -> None:
+        """A time that was given to a file on the NAS means nothing any more."""
+        if self._table.given_mtimes.pop(path, None) is not None:
+            await self.area.run(self.area.journal.drop_mtime, path)
 
     def counters(self) -> dict[str, int]:
         return {
             "pending_uploads": sum(
-                entry.item.staged is not None and entry.item.staged.sent_generation != entry.item.staged.generation
-                for entry in self.queue.entries
+                entry.item.staged is not None and entry.item.staged.to_be_sent for entry in self.queue.entries
             ),
-            "failed_uploads": len(self.area.refused),
+            "failed_uploads": len(self.area.still_refused()),
             "conflicts": len(self.conflicts),
             "dirty_bytes": self.area.budget.dirty_bytes,
         }
-
-
-class _BaseLost(RemoteError):
-    """An edit whose other half is gone from the NAS: nothing can be sent under the name."""
-
-
-def _is_temporary(error: Exception) -> bool:
-    """May the upload succeed later? What needs a person's hand at the account is waited for, too: the file is fine."""
-    if isinstance(error, SignInRefused | CertificateRefused | Changed):
-        return True
-    if isinstance(error, RemoteError):
-        return error.temporary
-    return True  # a bug or the local disk: never give a file up for that

@@ -1,0 +1,484 @@
+"""One unsent file.
+
+A `StagedFile` holds what was written to one file since it was last the same as on the NAS. For a new or truncated
+file that is everything. For an edit of a file on the NAS it is the written ranges, and the rest is fetched when a
+reader or the upload needs it: changing a few bytes of a big file costs no download until then.
+
+While an upload reads the data file it is *frozen*: the first write then continues on a copy (`_thaw`), so what is
+uploaded is exactly what was there when it started, and the writer does not wait for the network.
+
+State changes in trio's thread only; threads are handed file descriptors and values, never the object. `_changing` is
+held while a change of the content takes more than one step (a large write, a truncation, thaw, fetched bytes); a
+small write happens at once if the lock is free. `_sealing` is held while the content is made durable, and while it is
+cut; it is taken after `_changing`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+import trio
+
+from synofs.content import rangelog
+from synofs.content.digest import md5_of
+from synofs.content.errors import StagedFileClosed
+from synofs.content.journal import Row
+from synofs.content.ranges import RangeSet
+from synofs.content.stagingdisk import Label, StagingDisk
+from synofs.remote import Fingerprint
+
+_INLINE_WRITE_BYTES = 64 * 1024  # a write to the page cache of this size takes less time than the hop to a thread
+_LONG_SYNC_BYTES = 4 * 1024 * 1024  # with more than this to write out, fsync would hold up other files' close
+_PIECE_BYTES = 4 * 1024 * 1024
+
+FetchBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # (offset, length) of the base version
+
+
+class Attempt(NamedTuple):
+    """An upload whose end is not known. `md5` is of the `size` bytes that were sent, if they are not the file's
+    present content."""
+
+    path: str
+    size: int | None = None
+    md5: str | None = None
+
+    async def known_md5(self) -> str | None:
+        return self.md5
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The bytes of a staged file as they were at one moment, for an upload."""
+
+    source: BinaryIO
+    size: int
+    mtime_ns: int
+    generation: int
+    data_name: str
+
+
+class StagedFile:
+    def __init__(self, disk: StagingDisk, row: Row, fd: int, log_fd: int | None = None) -> None:
+        self._disk = disk
+        self.id = row.id
+        self.path = row.path
+        self.data_name = row.data
+        self.base = row.base
+        self.base_md5 = row.base_md5
+        self.attempt: Attempt | None = None
+        if row.attempted is not None:
+            self.attempt = Attempt(row.attempted, row.attempted_size, row.attempted_md5)
+        self.mtime_ns = row.mtime_ns  # set by utimens
+        self.written_ns = int(row.created * 1e9)
+        self.complete = row.complete
+        self.size = os.fstat(fd).st_size
+        self.base_limit = 0 if row.complete or row.base is None else row.base.size
+        self.present = RangeSet()
+        self.generation = 0  # raised by each change
+        self.sent_generation = 0  # the NAS has this one
+        self.begun_generation = -1  # as open(2) has left it: new or cut to nothing
+        self.frozen = False  # an upload reads the data file
+        self.unlinked = False  # nobody will send it; its bytes end with the last handle
+        self.reserved_bytes = 0  # of the budget
+        self._thawed = False  # the bytes that an upload reads lie in an older data file
+        self._sealed_generation = -1
+        self._sealed_size = row.size  # a shorter data file is damaged
+        self._unsynced_bytes = 0
+        self._name_synced = False
+        self._fd = fd
+        self._log_fd = log_fd
+        self._changing = trio.Lock()
+        self._sealing = trio.Lock()
+
+    @property
+    def effective_mtime_ns(self) -> int:
+        """Whole seconds: the NAS keeps no more, and a time that changes at upload makes git and make look again."""
+        moment = self.mtime_ns if self.mtime_ns is not None else self.written_ns
+        return moment // 10**9 * 10**9
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(self.size, self.effective_mtime_ns)
+
+    @property
+    def to_be_sent(self) -> bool:
+        """The NAS does not have the present content, and shall."""
+        return not self.unlinked and self.sent_generation != self.generation
+
+    def begun(self) -> None:
+        """open(2) has made or emptied it. That is a change, and no reason to send it before anything is written."""
+        self.generation += 1
+        self.begun_generation = self.generation
+
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
+    # ----- reading ----------------------------------------------------------------------------------------------
+
+    async def read(self, offset: int, length: int, fetch_base: FetchBase) -> bytes | memoryview:
+        """Bytes of the file as it is now; parts that are only on the NAS come through `fetch_base`.
+
+        Raises `StagedFileClosed` if the file was sent (or given up) meanwhile.
+        """
+        end = min(offset + length, self.size)
+        if offset >= end:
+            return b""
+        self._need_open()
+        gaps = self._missing(offset, end)
+        if not gaps:
+            return os.pread(self._fd, end - offset, offset)
+        buffer = bytearray(end - offset)
+        for gap_start, gap_end in gaps:
+            data = await fetch_base(gap_start, gap_end - gap_start)
+            buffer[gap_start - offset : gap_end - offset] = data
+        self._need_open()
+        # Our own bytes last: a write or a truncation may have come while the base was fetched.
+        end = min(end, self.size)
+        if offset >= end:
+            return b""
+        local = os.pread(self._fd, end - offset, offset)
+        position = offset
+        for gap_start, gap_end in [*self._missing(offset, end), (end, end)]:
+            buffer[position - offset : gap_start - offset] = local[position - offset : gap_start - offset]
+            position = gap_end
+        return memoryview(buffer)[: end - offset]
+
+    def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are only on the NAS."""
+        return [] if self.complete else self.present.gaps(start, min(end, self.base_limit, self.size))
+
+    def _need_open(self) -> None:
+        if self._fd < 0:
+            raise StagedFileClosed(self.path)
+
+    # ----- changing ---------------------------------------------------------------------------------------------
+
+    async def write(self, offset: int | None, data: bytes | memoryview) -> None:
+        """Write at `offset`, or append (None). Raises `LocalDiskFull`, `OSError`, `StagedFileClosed`."""
+        if len(data) <= _INLINE_WRITE_BYTES and not self._needs_preparation and not self._changing.locked():
+            self._write_now(offset, data)
+            return
+        async with self._changing:
+            await self._prepare()
+            if len(data) <= _INLINE_WRITE_BYTES:
+                self._write_now(offset, data)
+            else:
+                await self._write_in_thread(offset, data)
+
+    def _write_now(self, offset: int | None, data: bytes | memoryview) -> None:
+        start = self._before_write(offset, len(data))
+        try:
+            _pwrite(self._fd, start, data)
+        except BaseException:
+            self._undo_growth()
+            raise
+        self._after_write(start, start + len(data))
+
+    async def _write_in_thread(self, offset: int | None, data: bytes | memoryview) -> None:
+        start = self._before_write(offset, len(data))
+        try:
+            await self._disk.run_bulk(_pwrite, self._fd, start, data)
+        except BaseException:
+            self._undo_growth()
+            raise
+        self._after_write(start, start + len(data))
+
+    def _before_write(self, offset: int | None, length: int) -> int:
+        self._need_open()
+        start = self.size if offset is None else offset
+        self._reserve(start + length, length)
+        return start
+
+    def _after_write(self, start: int, end: int) -> None:
+        self.size = max(self.size, end)
+        self._note(start, end)
+        self._unsynced_bytes += end - start
+        self._changed()
+
+    def _reserve(self, size: int, write_bytes: int) -> None:
+        grow = max(0, size - self.reserved_bytes)
+        self._disk.budget.reserve(grow, write_bytes)
+        self.reserved_bytes += grow
+
+    def _undo_growth(self) -> None:
+        """A write failed half-way: no stray bytes behind the end, and no reservation for them."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self.size)
+        self._release_beyond(self.size)
+
+    def _release_beyond(self, size: int) -> None:
+        self._disk.budget.give_back(max(0, self.reserved_bytes - size))
+        self.reserved_bytes = min(self.reserved_bytes, size)
+
+    def _note(self, start: int, end: int) -> None:
+        if self.complete or not self._missing(start, end):
+            return
+        self.present.add(start, end)
+        if self._log_fd is not None:
+            rangelog.append_written(self._log_fd, start, end)
+
+    async def truncate(self, size: int) -> None:
+        """Cut or extend. Raises `LocalDiskFull`, `OSError`, `StagedFileClosed`."""
+        async with self._changing:
+            await self._prepare()
+            self._need_open()
+            if size >= self.size:
+                self._reserve(size, 0)
+                os.ftruncate(self._fd, size)
+                self.size = size
+            else:
+                async with self._sealing:
+                    await self._cut(size)
+            self._changed()
+
+    async def _cut(self, size: int) -> None:
+        if size < self._sealed_size and not self.unlinked:
+            # The row first: after a crash, a data file that is shorter than it says counts as damaged.
+            await self._disk.run(lambda: self._disk.journal.update(self.id, size=size))
+            self._sealed_size = size
+        os.ftruncate(self._fd, size)
+        self.size = size
+        self._release_beyond(size)
+        self.present.clip(size)
+        if not self.complete and size < self.base_limit:
+            self.base_limit = size
+            if self._log_fd is not None:
+                rangelog.append_truncated(self._log_fd, size)
+
+    async def set_mtime(self, mtime_ns: int) -> None:
+        self.mtime_ns = mtime_ns
+        self.generation += 1
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self.written_ns = time.time_ns()
+        # A time set by utimens holds until the content changes again (POSIX: write marks mtime for update).
+        self.mtime_ns = None
+
+    # ----- before a change ----------------------------------------------------------------------------------------
+
+    @property
+    def _needs_preparation(self) -> bool:
+        return self.frozen or (self.attempt is not None and self.attempt.md5 is None and not self._thawed)
+
+    async def _prepare(self) -> None:
+        """The content is about to change (`_changing` is held): what an upload reads, or has perhaps delivered, is
+        kept, or at least its checksum."""
+        if self.frozen:
+            await self._thaw()
+        elif self._needs_preparation:
+            await self._remember_attempt(self._fd, self.size)
+
+    async def _thaw(self) -> None:
+        """Go on with a copy; the upload keeps reading the old data file, which `unfreeze` removes."""
+        disk = self._disk
+        disk.budget.reserve(self.size, self.size)
+        try:
+            name = disk.new_data_name(self.id)
+            fd = await disk.run_bulk(disk.copy, self._fd, name, self._label())
+            try:
+                await disk.run(lambda: disk.journal.update(self.id, data=name))
+            except BaseException:
+                os.close(fd)
+                disk.remove(name)
+                raise
+        except BaseException:
+            disk.budget.give_back(self.size)
+            raise
+        old_fd, self._fd = self._fd, fd
+        self.data_name = name
+        self.frozen = False
+        self._thawed = True
+        self._name_synced = True
+        os.close(old_fd)
+
+    async def _remember_attempt(self, fd: int, size: int) -> None:
+        if self.attempt is None:
+            return
+        attempt = self.attempt._replace(size=size, md5=await self._disk.run_bulk(md5_of, fd, size))
+        await self._store_attempt(attempt)
+
+    async def _store_attempt(self, attempt: Attempt | None) -> None:
+        columns = attempt_columns(attempt)
+        await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
+        self.attempt = attempt
+
+    def _label(self) -> Label:
+        return Label(self.path, self.base, self.effective_mtime_ns, self.complete)
+
+    # ----- completing -----------------------------------------------------------------------------------------------
+
+    async def fetch_missing(self, fetch_base: FetchBase) -> None:
+        """Make the file complete: fetch every part that is only on the NAS."""
+        while not self.complete:
+            self._need_open()
+            gaps = self._missing(0, self.size)
+            if not gaps:
+                async with self._changing:
+                    if not self._missing(0, self.size) and not self.complete:
+                        await self._mark_complete()
+                continue
+            start, end = gaps[0]
+            data = memoryview(await fetch_base(start, min(end - start, _PIECE_BYTES)))
+            async with self._changing:
+                self._need_open()
+                # Only what nobody has written, or cut off, meanwhile.
+                for gap_start, gap_end in self._missing(start, start + len(data)):
+                    _pwrite(self._fd, gap_start, data[gap_start - start : gap_end - start])
+                    self._note(gap_start, gap_end)
+
+    async def _mark_complete(self) -> None:
+        if not self.unlinked:
+            await self._disk.run_bulk(os.fsync, self._fd)
+            await self._disk.run(lambda: self._disk.journal.update(self.id, complete=1))
+        self.complete = True
+        if not self.unlinked:
+            self.relabel()
+            await self._disk.run(self._disk.remove_log, self.data_name)
+        log_fd, self._log_fd = self._log_fd, None
+        if log_fd is not None:
+            os.close(log_fd)
+
+    # ----- durability -----------------------------------------------------------------------------------------------
+
+    async def seal(self) -> None:
+        """Data, range log and journal row are on the local disk when this returns."""
+        async with self._sealing:
+            if self._sealed_generation == self.generation or self.unlinked or self.closed:
+                return
+            generation, size, unsynced = self.generation, self.size, self._unsynced_bytes
+            # A thaw may close the file meanwhile; its copy is made durable by itself.
+            fds = [os.dup(self._fd)] + ([os.dup(self._log_fd)] if self._log_fd is not None else [])
+            log_bytes = os.fstat(fds[1]).st_size if len(fds) > 1 else 0
+            try:
+                if unsynced > _LONG_SYNC_BYTES:
+                    await self._disk.run_bulk(os.fsync, fds[0])
+                await self._disk.run(self._seal, fds, size, log_bytes, self._label(), self.columns())
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            self._unsynced_bytes -= unsynced
+            self._name_synced = True
+            self._sealed_size = size
+            self._sealed_generation = generation
+
+    def columns(self) -> dict[str, object]:
+        """What the journal says of where it belongs."""
+        return {"path": self.path, **base_columns(self.base, self.base_md5), **attempt_columns(self.attempt)}
+
+    def _seal(self, fds: list[int], size: int, log_bytes: int, label: Label, columns: dict[str, object]) -> None:
+        disk = self._disk
+        disk.label(fds[0], label)
+        for fd in fds:
+            os.fsync(fd)
+        if not self._name_synced:
+            disk.sync_names()
+        disk.journal.update(self.id, size=size, log_bytes=log_bytes, mtime_ns=label.mtime_ns, **columns)
+
+    # ----- for the upload ---------------------------------------------------------------------------------------
+
+    async def freeze(self) -> Frozen:
+        """The bytes as they are now, to be read by one upload. `unfreeze` must follow."""
+        async with self._changing:
+            self._need_open()
+            fd = os.open(self._disk.data_path(self.data_name), os.O_RDONLY | os.O_CLOEXEC)
+            self.frozen = True
+            return Frozen(
+                os.fdopen(fd, "rb", buffering=0),
+                self.size,
+                self.effective_mtime_ns,
+                self.generation,
+                self.data_name,
+            )
+
+    async def unfreeze(self, frozen: Frozen) -> None:
+        """The upload has ended, well or not."""
+        async with self._changing:
+            try:
+                if self.data_name == frozen.data_name:
+                    self.frozen = False
+                    return
+                # The file went on with a copy. If nobody knows whether these bytes arrived, their checksum is kept.
+                if self.attempt is not None and self.attempt.md5 is None:
+                    await self._remember_attempt(frozen.source.fileno(), frozen.size)
+                await self._disk.run(self._disk.remove, frozen.data_name)
+                self._disk.budget.give_back(frozen.size)
+            finally:
+                self._thawed = False
+                frozen.source.close()
+
+    async def note_attempt(self, path: str) -> None:
+        """Remember that an upload of the present content to `path` begins."""
+        if self.attempt != Attempt(path):
+            await self._store_attempt(Attempt(path))
+
+    async def placed(self, base: Fingerprint, md5: str | None) -> None:
+        """The upload has arrived: from now on the edit starts from this version on the NAS."""
+        columns = {**base_columns(base, md5), **attempt_columns(None)}
+        await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
+        self.base, self.base_md5, self.attempt = base, md5, None
+        self.relabel()
+
+    def inherit(self, base: Fingerprint | None, md5: str | None, attempt: Attempt | None) -> None:
+        """It replaces another file: what was known of that one's version on the NAS holds for this one now. The caller
+        writes `columns()` into the journal."""
+        self.base, self.base_md5, self.attempt = base, md5, attempt
+
+    async def attempt_with_md5(self) -> Attempt | None:
+        """The upload whose end is not known, and what it sent."""
+        async with self._changing:
+            if self.attempt is not None and self.attempt.md5 is None:
+                await self._remember_attempt(self._fd, self.size)
+            return self.attempt
+
+    def relabel(self) -> None:
+        """Path or base have changed: the data file itself shall say so, too."""
+        if not self.closed:
+            self._disk.label(self._fd, self._label())
+
+    # ----- the end ----------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """The journal is about to forget it: if the crash comes right then, the data file shall not be adopted."""
+        if not self.closed:
+            self._disk.label(self._fd, Label(""))
+
+    async def close(self) -> None:
+        """Let go of the data file, after any change that is under way."""
+        async with self._changing:
+            given = [fd for fd in (self._fd, self._log_fd) if fd is not None and fd >= 0]
+            self._fd, self._log_fd = -1, None
+            await self._disk.run_bulk(_close, given)  # the end of a large file that has no name takes its time
+
+    def close_at_once(self) -> None:
+        """The same where nothing else runs: recovery failed."""
+        _close([fd for fd in (self._fd, self._log_fd) if fd is not None])
+
+
+def base_columns(base: Fingerprint | None, md5: str | None) -> dict[str, object]:
+    size, mtime_ns = base if base is not None else (None, None)
+    return {"base_size": size, "base_mtime_ns": mtime_ns, "base_md5": md5}
+
+
+def attempt_columns(attempt: Attempt | None) -> dict[str, object]:
+    path, size, md5 = attempt if attempt is not None else (None, None, None)
+    return {"attempted": path, "attempted_size": size, "attempted_md5": md5}
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _pwrite(fd: int, offset: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view = view[count:]
+        offset += count

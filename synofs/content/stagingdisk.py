@@ -1,0 +1,211 @@
+"""The part of the local disk that unsent files live on: their data files, the journal, the budget, and the threads
+that touch them.
+
+Next to each data file lies what is needed to adopt it should the journal be lost: an extended attribute that names
+the path and the version that it started from, and for an edit its range log (`<data>.ranges`).
+
+Everything that may block goes to a thread: journal and names to one thread, in order; long work (copies, large
+writes, checksums) to a few others, so that it holds up nobody else's close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import trio
+
+from synofs.content.budget import BudgetOptions, DiskBudget
+from synofs.content.cachedir import CacheDir
+from synofs.content.journal import Journal
+from synofs.remote import Fingerprint
+
+_T = TypeVar("_T")
+_ATTRIBUTE = "user.synofs"
+_LOG_SUFFIX = ".ranges"
+_BULK_THREADS = 4
+
+
+class Label(NamedTuple):
+    """What a data file says of itself."""
+
+    path: str  # "": nobody wants its bytes any more
+    base: Fingerprint | None = None
+    mtime_ns: int | None = None
+    complete: bool = True
+
+    def encoded(self) -> bytes:
+        base = f"{self.base.size} {self.base.mtime_ns}" if self.base is not None else ""
+        mtime = "" if self.mtime_ns is None else str(self.mtime_ns)
+        parts = "whole" if self.complete else "parts"
+        return f"{parts}\n{base}\n{mtime}\n".encode() + self.path.encode("utf-8", "surrogateescape")
+
+    @classmethod
+    def decoded(cls, raw: bytes) -> Label:
+        """Raises `ValueError`."""
+        parts, base, mtime, path = raw.split(b"\n", 3)
+        size, _, base_mtime = base.partition(b" ")
+        return cls(
+            path.decode("utf-8", "surrogateescape"),
+            Fingerprint(int(size), int(base_mtime)) if base else None,
+            int(mtime) if mtime else None,
+            parts == b"whole",
+        )
+
+
+class StagingDisk:
+    def __init__(self, cache_dir: CacheDir, budget: BudgetOptions) -> None:
+        self._dir = cache_dir
+        self.journal = Journal(cache_dir.journal)
+        self.budget = DiskBudget(cache_dir.staging, budget)
+        self._ordered = trio.CapacityLimiter(1)
+        self._bulk = trio.CapacityLimiter(_BULK_THREADS)
+
+    async def run(self, work: Callable[..., _T], *args: object) -> _T:
+        """Run short disk work, one at a time and in order. Never abandoned."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._ordered)
+
+    async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
+        """Run long disk work beside other such. Never abandoned."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._bulk)
+
+    # ----- names, not blocking ------------------------------------------------------------------------------------
+
+    @property
+    def client_id(self) -> str:
+        return self._dir.client_id
+
+    @property
+    def staging(self) -> Path:
+        return self._dir.staging
+
+    @property
+    def recovery(self) -> Path:
+        return self._dir.recovery
+
+    def data_path(self, name: str) -> str:
+        return str(self._dir.staging / name)
+
+    def log_path(self, name: str) -> str:
+        return self.data_path(name + _LOG_SUFFIX)
+
+    @staticmethod
+    def new_data_name(file_id: str) -> str:
+        return f"{file_id}.{time.time_ns():x}"
+
+    @staticmethod
+    def file_id(data_name: str) -> str:
+        return data_name.partition(".")[0]
+
+    def sweep(self) -> list[str]:
+        """The names of all data files, a file's oldest first; range logs whose data file has gone are removed."""
+        names = set(os.listdir(self._dir.staging))
+        for name in [name for name in names if name.endswith(_LOG_SUFFIX)]:
+            names.discard(name)
+            if name.removesuffix(_LOG_SUFFIX) not in names:
+                self.remove_log(name.removesuffix(_LOG_SUFFIX))
+        return sorted(names)
+
+    # ----- data files, blocking ------------------------------------------------------------------------------------
+
+    def create(self, name: str) -> int:
+        """A data file without a label: while nothing has been written it is nobody's."""
+        return os.open(self.data_path(name), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def open_data(self, name: str) -> int:
+        return os.open(self.data_path(name), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def open_log(self, name: str, *, create: bool) -> int:
+        """Raises `FileNotFoundError` unless it may be created."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self.log_path(name), flags | (os.O_CREAT if create else 0), 0o600)
+
+    def copy(self, source_fd: int, name: str, label: Label) -> int:
+        """A durable copy of a data file under another name."""
+        fd = self.create(name)
+        try:
+            _copy(source_fd, fd)
+            self.label(fd, label)
+            os.fsync(fd)
+            self.sync_names()
+        except BaseException:
+            os.close(fd)
+            self.remove(name)
+            raise
+        return fd
+
+    @staticmethod
+    def label(fd: int, label: Label) -> None:
+        with contextlib.suppress(OSError):  # some filesystems have no user attributes; the journal has it all
+            os.setxattr(fd, _ATTRIBUTE, label.encoded())
+
+    @staticmethod
+    def label_of(path: str) -> Label | None:
+        try:
+            return Label.decoded(os.getxattr(path, _ATTRIBUTE, follow_symlinks=False))
+        except (OSError, ValueError):
+            return None
+
+    def sync_names(self) -> None:
+        """Make the names of new data files durable."""
+        fd = os.open(self._dir.staging, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def remove(self, name: str) -> None:
+        for path in (self.data_path(name), self.log_path(name)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def remove_log(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.log_path(name))
+
+    def keep(self, name: str, wanted_name: str) -> str:
+        """Move a data file (and its range log) into the recovery folder, under a name that people can read. Returns
+        the name that it got."""
+        kept = _free_name(self._dir.recovery, wanted_name)
+        os.rename(self.data_path(name), self._dir.recovery / kept)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.log_path(name), self._dir.recovery / (kept + _LOG_SUFFIX))
+        return kept
+
+
+def _free_name(folder: Path, wanted: str) -> str:
+    raw = os.fsencode(wanted)
+    number = 1
+    while True:
+        mark = b"" if number == 1 else b"%d-" % number
+        name = os.fsdecode(mark + raw[: 255 - len(_LOG_SUFFIX) - len(mark)])
+        if not os.path.lexists(folder / name):
+            return name
+        number += 1
+
+
+def _copy(source: int, target: int) -> None:
+    size = os.fstat(source).st_size
+    os.ftruncate(target, size)
+    position = 0
+    while position < size:
+        try:
+            count = os.copy_file_range(source, target, size - position, position, position)
+        except OSError:
+            _copy_by_hand(source, target, position)
+            return
+        if count == 0:
+            return
+        position += count
+
+
+def _copy_by_hand(source: int, target: int, position: int) -> None:
+    with open(source, "rb", closefd=False) as reader, open(target, "wb", closefd=False) as writer:
+        reader.seek(position)
+        writer.seek(position)
+        shutil.copyfileobj(reader, writer, 1024 * 1024)
