@@ -58,6 +58,11 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
     for pair in fio:fio rsync:rsync curl:curl getfattr:attr git:git strace:strace openssl:openssl; do
         have "${pair%%:*}" || echo "${pair#*:}"
     done
+    # tests/systemd boot a systemd in a container, which root alone can.
+    [ "$(id -u)" = 0 ] || return 0
+    for pair in debootstrap:debootstrap systemd-nspawn:systemd-container systemd-analyze:systemd; do
+        have "${pair%%:*}" || echo "${pair#*:}"
+    done
 }
 
 # Runs a command without its chatter; if it fails, shows all that it said.
