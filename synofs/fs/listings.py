@@ -199,7 +199,8 @@ class Listings:
 
     async def _revalidate(self, listings: list[Listing], ended: Callable[[], None]) -> None:
         try:
-            paths = [inode.path() for listing in listings for inode in (listing.directory, *listing.entries)]
+            asked = [(listing, list(listing.entries)) for listing in listings]
+            paths = [inode.path() for listing, entries in asked for inode in (listing.directory, *entries)]
             try:
                 found = iter(await self._store.get_entries(paths))
             except Exception as error:
@@ -207,12 +208,12 @@ class Listings:
                     self._end(listing, error)
                 return
             async with trio.open_nursery() as nursery:
-                for listing in listings:
-                    own, *rest = islice(found, 1 + len(listing.entries))
+                for listing, entries in asked:
+                    own, *rest = islice(found, 1 + len(entries))
                     load = listing.load
                     assert load is not None
-                    if self._proves(listing, own, rest):
-                        for inode, entry in zip(listing.entries, rest, strict=True):
+                    if listing.entries == entries and self._proves(listing, own, rest):
+                        for inode, entry in zip(entries, rest, strict=True):
                             if entry is not None and inode.checked_at <= load.started_at:
                                 self._tell_if_known(inode, self._table.update(inode, entry, load.started_at))
                         listing.checked_at = load.started_at
