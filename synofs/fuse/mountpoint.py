@@ -52,15 +52,18 @@ class Mount:
         """
         options = self._options
         pyfuse3.init(Operations(self._fs, options.deadline_seconds), options.mountpoint, self._kernel_options())
+        kernel_let_go = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._notifier.run)
                 nursery.start_soon(tune_kernel, options)
                 task_status.started()
                 await pyfuse3.main(max_tasks=options.max_tasks)
+                kernel_let_go = True
                 nursery.cancel_scope.cancel()
         finally:
-            pyfuse3.close(unmount=True)
+            # Anything else is a crash, here or beside us: then the mountpoint stays, as the preface says.
+            pyfuse3.close(unmount=kernel_let_go or self._stopping)
 
     def stop(self) -> None:
         """Stop serving; `serve` unmounts and returns. May be called more than once."""

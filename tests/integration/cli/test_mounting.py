@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from synofs.app.config import Settings
+from synofs.app.credentials import Credentials, Secret
 from synofs.app.errors import Problem
+from synofs.app.order import Order
 
 from .conftest import COMMAND, PASSWORD, Nas, Synofs, is_running, running_nas
 
@@ -278,6 +283,38 @@ def test_a_killed_daemon_leaves_no_empty_folder_but_an_error(nas: Nas, synofs: S
     assert done.code == 0
     assert "cleared" in done.err
     assert not synofs.is_mounted()
+
+
+CRASHING_DAEMON = """
+import sys, trio
+from synofs.app import daemon, service
+
+async def crash(self):
+    await trio.sleep(0.1)
+    raise ZeroDivisionError("nobody foresaw this")
+
+service._Service._report_to_systemd = crash
+sys.exit(daemon.main())
+"""
+
+
+def test_a_crash_leaves_no_empty_folder_either(nas: Nas, synofs: Synofs) -> None:
+    settings = Settings(nas.url, str(synofs.mountpoint), user="anna", insecure_http=True)
+    order = Order(settings, Credentials("anna", Secret(PASSWORD)))
+    daemon = subprocess.run(
+        [sys.executable, "-c", CRASHING_DAEMON, "1"],
+        input=json.dumps(order.to_json()),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert json.loads(daemon.stdout) == {"ready": True}
+    assert daemon.returncode == Problem.INTERNAL.exit_code
+    with pytest.raises(OSError, match="not connected"):
+        os.listdir(synofs.mountpoint)
+    synofs.expected_in_the_log += ["nobody foresaw", "Traceback"]
+    assert "ZeroDivisionError" in synofs.logs()
+    assert synofs("umount", synofs.mountpoint).code == 0
 
 
 def test_mounting_again_clears_what_a_killed_daemon_left(nas: Nas, synofs: Synofs) -> None:
