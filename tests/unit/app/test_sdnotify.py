@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synofs.app.sdnotify import Notifier
+from synofs.app.sdnotify import Notifier, watchdog_seconds
 
 
 @pytest.mark.parametrize("kind", ["file", "abstract"])
@@ -26,9 +26,26 @@ def test_messages_arrive(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert sock.recv(1000) == b"STATUS=3 uploads pending"
         notifier.stopping("unmounting")
         assert sock.recv(1000) == b"STOPPING=1\nSTATUS=unmounting"
+        notifier.alive()
+        assert sock.recv(1000) == b"WATCHDOG=1"
 
 
 def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     Notifier.from_environment().ready("online")
     monkeypatch.setenv("NOTIFY_SOCKET", "/nonexistent/socket")
     Notifier.from_environment().ready("online")
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "pid", "seconds"),
+    [("60000000", "us", 60.0), ("1500000", None, 1.5), ("60000000", "1", None), ("0", None, None), (None, None, None)],
+)
+def test_the_watchdog_counts_for_the_process_that_it_was_set_for(
+    microseconds: str | None, pid: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", str(os.getpid()) if pid == "us" else pid)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert watchdog_seconds() == seconds
