@@ -1,8 +1,8 @@
 """`mount.synofs` and `umount.synofs`: how mount(8), fstab and systemd's mount units come to synofs.
 
 mount(8) calls `/sbin/mount.TYPE SOURCE FOLDER [-sfnvrw] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`; umount(8) calls
-`/sbin/umount.TYPE FOLDER [-flnrv] [-N NAMESPACE] [-t TYPE]` for what was mounted with `uhelper=TYPE`. The exit codes
-are those of mount(8), as bits: 1 wrong call, 2 this machine, 8 interrupted, 32 the mount failed.
+`/sbin/umount.TYPE FOLDER [-flnrv] [-N NAMESPACE] [-t TYPE]` for a mount with `helper=TYPE` (`synofs.app.utab`). The
+exit codes are those of mount(8), as bits: 1 wrong call, 2 this machine, 8 interrupted, 32 the mount failed.
 """
 
 from __future__ import annotations

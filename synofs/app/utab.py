@@ -17,7 +17,7 @@ from synofs.app.mounts import FSTYPE
 
 log = logging.getLogger(__name__)
 
-WORDS = "_netdev,uhelper=synofs"  # the second: umount(8) calls umount.synofs, which waits for uploads
+WORDS = "_netdev,helper=synofs"  # the second: umount(8) calls umount.synofs, which waits for uploads
 TOOL_SECONDS = 10.0
 
 
