@@ -218,10 +218,25 @@ class FileStationClient:
         await self._pager.list(fetch, on_page, path)
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
-        entries: list[RemoteEntry | None] = []
-        for start in range(0, len(paths), PATHS_PER_CALL):
-            entries += await self._get_entries(paths[start : start + PATHS_PER_CALL])
-        return entries
+        batches = [paths[start : start + PATHS_PER_CALL] for start in range(0, len(paths), PATHS_PER_CALL)]
+        if len(batches) <= 1:
+            return await self._get_entries(paths)
+        found: dict[int, list[RemoteEntry | None]] = {}
+        failures: list[Exception] = []
+        async with trio.open_nursery() as nursery:
+
+            async def get(number: int) -> None:
+                try:
+                    found[number] = await self._get_entries(batches[number])
+                except Exception as exc:  # raised below as it is, and not as a nursery would wrap it
+                    failures.append(exc)
+                    nursery.cancel_scope.cancel()
+
+            for number in range(len(batches)):
+                nursery.start_soon(get, number)
+        if failures:
+            raise failures[0]
+        return [entry for number in range(len(batches)) for entry in found[number]]
 
     async def _get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         below_root = [path for path in paths if path != "/"]
