@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeVar
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
 
 import trio
 
@@ -33,6 +36,7 @@ class WritebackOptions:
     in_flight: int = 4  # items that `send` works on at once
     first_pause_seconds: float = 1.0
     longest_pause_seconds: float = 300.0
+    longest_hold_seconds: float = 2.0  # how long uploads wait for somebody who writes one file after the other
 
 
 class Outcome(Enum):
@@ -69,6 +73,14 @@ class Entry(Generic[_T]):
         self.step = trio.Event()
 
 
+class _Wait(NamedTuple, Generic[_T]):
+    """An entry's pause. `order` decides between equal ones, so that entries are never compared."""
+
+    due: float
+    order: int
+    entry: Entry[_T]
+
+
 class Writeback(Generic[_T]):
     def __init__(
         self,
@@ -82,6 +94,10 @@ class Writeback(Generic[_T]):
         self._refuse = refuse
         self._options = options
         self._entries: dict[int, Entry[_T]] = {}
+        self._queued: deque[Entry[_T]] = deque()  # may hold some that have left that state
+        self._waiting: list[_Wait[_T]] = []  # a heap; the same holds
+        self._order = count()
+        self._held_since = self._held_until = float("-inf")
         self._wake = trio.Event()
         self._sending = 0
         self._paused = False
@@ -113,12 +129,19 @@ class Writeback(Generic[_T]):
         entry = self._entries[id(item)]
         entry.name = name
         entry.again = entry.state is State.SENDING
-        entry.due = trio.current_time() + linger_seconds
         if linger_seconds and entry.state is not State.SENDING:
-            entry.to(State.WAITING)
+            self._hold(linger_seconds)
+            self._wait(entry, linger_seconds)
         elif entry.state in (State.IDLE, State.WAITING):
-            entry.to(State.QUEUED)
+            self._queue(entry)
         self._wake.set()
+
+    def _hold(self, linger_seconds: float) -> None:
+        """Somebody is writing one file after the other: let them have the processor, for a while."""
+        now = trio.current_time()
+        if now >= self._held_until:
+            self._held_since = now
+        self._held_until = min(now + linger_seconds, self._held_since + self._options.longest_hold_seconds)
 
     def discard(self, item: _T) -> None:
         """Nobody wants it any more. An upload under way is the caller's to wait for."""
@@ -137,8 +160,7 @@ class Writeback(Generic[_T]):
         """The NAS is back: do not wait out the pauses."""
         for entry in self._entries.values():
             if entry.state is State.WAITING:
-                entry.due = trio.current_time()
-                entry.to(State.QUEUED)
+                self._queue(entry)
         self._wake.set()
 
     def pause(self) -> None:
@@ -192,23 +214,40 @@ class Writeback(Generic[_T]):
                     await self._wake.wait()
 
     def _start_due(self, nursery: trio.Nursery) -> None:
-        now = trio.current_time()
         if self._paused:
             return
-        for entry in self._entries.values():
-            if entry.state is State.WAITING and entry.due <= now:
-                entry.to(State.QUEUED)
-        queued = [entry for entry in self._entries.values() if entry.state is State.QUEUED]
-        for entry in queued[: max(0, self._options.in_flight - self._sending)]:
-            entry.to(State.SENDING)
-            self._sending += 1
-            nursery.start_soon(self._send_one, entry)
+        self._queue_due()
+        while self._queued and self._sending < self._options.in_flight:
+            entry = self._queued.popleft()
+            if entry.state is State.QUEUED and self._entries.get(id(entry.item)) is entry:
+                entry.to(State.SENDING)
+                self._sending += 1
+                nursery.start_soon(self._send_one, entry)
+
+    def _queue_due(self) -> None:
+        """Those whose pause is over; while somebody is writing, only those that failed before."""
+        now = trio.current_time()
+        held = []
+        while self._waiting and self._waiting[0].due <= now:
+            wait = heappop(self._waiting)
+            entry = wait.entry
+            if entry.state is not State.WAITING or entry.due != wait.due:
+                continue  # it was queued, discarded or put off meanwhile
+            if entry.error is None and now < self._held_until:
+                held.append(entry)
+            else:
+                self._queue(entry)
+        for entry in held:
+            self._wait(entry, self._held_until - now)
 
     def _seconds_to_next(self) -> float:
-        if self._paused:
+        if self._paused or not self._waiting:
             return float("inf")
-        waiting = [entry.due for entry in self._entries.values() if entry.state is State.WAITING]
-        return max(0.0, min(waiting, default=float("inf")) - trio.current_time())
+        return max(0.0, self._waiting[0].due - trio.current_time())
+
+    def _queue(self, entry: Entry[_T]) -> None:
+        entry.to(State.QUEUED)
+        self._queued.append(entry)
 
     async def _send_one(self, entry: Entry[_T]) -> None:
         try:
@@ -222,7 +261,10 @@ class Writeback(Generic[_T]):
                 self._leave(entry)
             elif self._entries.get(id(entry.item)) is entry:
                 again, entry.again = entry.again or outcome is Outcome.AGAIN, False
-                entry.to(State.QUEUED if again else State.IDLE)
+                if again:
+                    self._queue(entry)
+                else:
+                    entry.to(State.IDLE)
         finally:
             self._sending -= 1
             self._wake.set()
@@ -253,6 +295,7 @@ class Writeback(Generic[_T]):
     def _wait(self, entry: Entry[_T], seconds: float) -> None:
         entry.due = trio.current_time() + seconds
         entry.to(State.WAITING)
+        heappush(self._waiting, _Wait(entry.due, next(self._order), entry))
 
     def _leave(self, entry: Entry[_T]) -> None:
         if self._entries.get(id(entry.item)) is entry:  # else it became dirty again meanwhile, as a new entry
