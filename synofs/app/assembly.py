@@ -16,8 +16,11 @@ from pathlib import Path
 import platformdirs
 import trio
 
+from synofs.app import thumbnail_cache
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
+from synofs.app.feeder import Feeder, FeederOptions
+from synofs.app.thumbnail_cache import ThumbnailCache
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
 from synofs.content.diskcache import DiskCache, DiskCacheOptions
@@ -28,6 +31,7 @@ from synofs.content.staging import StagingArea
 from synofs.filestation.auth import Credentials
 from synofs.filestation.client import ClientOptions, FileStationClient
 from synofs.fs.filesystem import Filesystem, FsOptions
+from synofs.fs.sparing import Thumbnails
 from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.mountpoint import Mount, MountOptions
@@ -64,9 +68,19 @@ async def serve_mount(
             reader = Reader(client, ReaderOptions(), disk)
             await nursery.start(reader.run)
 
+            desktop = _open_feeder(settings, client)
+            if desktop is not None:
+                await nursery.start(desktop.run)
             notifier = KernelNotifier()
             filesystem = Filesystem(
-                client, _fs_options(settings), reader, notifier, staging, _write_options(settings, staging), archive
+                client,
+                _fs_options(settings),
+                reader,
+                notifier,
+                staging,
+                _write_options(settings, staging),
+                archive,
+                desktop,
             )
             await nursery.start(filesystem.run)
             client.health.on_change = filesystem.nas_changed
@@ -173,6 +187,21 @@ async def _open_caches(
     return disk, archive
 
 
+def _open_feeder(settings: Settings, client: FileStationClient) -> Feeder | None:
+    """Thumbnails come from the NAS where that is wanted, and where Pillow is installed."""
+    if settings.thumbnails != "nas":
+        return None
+    if not thumbnail_cache.is_available():
+        log.info("no thumbnails: they need Pillow, which comes with synofs[desktop]")
+        return None
+    options = FeederOptions(
+        mountpoint=settings.mountpoint,
+        root=f"/{settings.share}" if settings.share else "/",
+        at_once=max(1, settings.max_requests // 2),
+    )
+    return Feeder(client.thumbnail, ThumbnailCache(thumbnail_cache.cache_home() / "thumbnails"), options)
+
+
 def _write_options(settings: Settings, staging: StagingArea | None) -> WriteOptions | None:
     if staging is None:
         return None
@@ -196,6 +225,7 @@ def _fs_options(settings: Settings) -> FsOptions:
         read_only=settings.read_only,
         serve_stale=settings.offline == "serve",
         max_requests=settings.max_requests,
+        thumbnails=Thumbnails(settings.thumbnails),
         share=settings.share,
     )
 

@@ -54,6 +54,7 @@ class Settings:
     netdev: bool = False  # tell libmount that this is a network filesystem (root only)
     write_mode: str = "durable"
     offline: str = "serve"  # while the NAS is away: "serve" what is known of it, or "fail"
+    thumbnails: str = "nas"  # "nas" makes them, "original": from the files as on a local disk, or "off"
     verify: bool = False  # compare with the NAS's own MD5 after each upload
     dir_ttl_seconds: float = 30.0
     attr_ttl_seconds: float = 30.0
@@ -209,6 +210,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "netdev": ("netdev", None),
     "write-mode": ("write_mode", _one_of(*WRITE_MODES)),
     "verify": ("verify", None),
+    "thumbnails": ("thumbnails", _one_of("nas", "off", "original")),
     "offline": ("offline", _one_of("serve", "fail")),
     "dir-ttl": ("dir_ttl_seconds", parse_ttl),
     "attr-ttl": ("attr_ttl_seconds", parse_ttl),

@@ -56,6 +56,10 @@ Verify = Annotated[bool, _switch("verify", "Compare each upload with the NAS's o
 Offline = Annotated[
     str | None, _option("offline", "serve|fail", "While the NAS is away: show what is known, or fail.", _SPEED)
 ]
+Thumbnails = Annotated[
+    str | None,
+    _option("thumbnails", "nas|off|original", "Who makes thumbnails: the NAS (default), nobody, this machine.", _SPEED),
+]
 DirTtl = Annotated[str | None, _option("dir-ttl", "SECONDS", "How long a listing is believed (default: 30).", _SPEED)]
 AttrTtl = Annotated[
     str | None, _option("attr-ttl", "SECONDS", "How long sizes and times are believed (default: 30).", _SPEED)

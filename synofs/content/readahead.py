@@ -30,6 +30,12 @@ class ReadAheadOptions:
     slack_bytes: int = 512 * KIB  # how far from the expected offset a read still counts as sequential
 
 
+# For programs that open every file of a folder to look at its first bytes, and now and then read on to its end.
+GENTLE = ReadAheadOptions(small_file_bytes=64 * KIB, first_window_bytes=32 * KIB)
+# For readers that look at a few places of many files: nothing is fetched that was not asked for.
+NO_READAHEAD = ReadAheadOptions(small_file_bytes=64 * KIB, slack_bytes=-1)
+
+
 class Want(NamedTuple):
     """Fetch [start, end) if it is not here yet. `end` may lie beyond what was asked: that part is read-ahead."""
 

@@ -184,10 +184,10 @@ class FileReader:
 
     __slots__ = ("_content", "_pattern", "_reader", "position")
 
-    def __init__(self, reader: Reader, content: FileContent) -> None:
+    def __init__(self, reader: Reader, content: FileContent, readahead: ReadAheadOptions) -> None:
         self._reader = reader
         self._content = content
-        self._pattern = ReadAhead(content.size, reader.options.readahead)
+        self._pattern = ReadAhead(content.size, readahead)
         self.position = 0  # the furthest end read so far
 
     @property
@@ -247,7 +247,15 @@ class Reader:
             task_status.started()
             await trio.sleep_forever()
 
-    def open(self, inode: int, version: Fingerprint, path_of: PathOf, *, seen: bool = False) -> FileReader:
+    def open(
+        self,
+        inode: int,
+        version: Fingerprint,
+        path_of: PathOf,
+        *,
+        seen: bool = False,
+        readahead: ReadAheadOptions | None = None,
+    ) -> FileReader:
         """A reader of that version; `path_of` gives the file's path of the moment (it may be renamed). `seen`: the
         kernel may have pages of that version already."""
         key = ContentKey(inode, version)
@@ -256,7 +264,7 @@ class Reader:
             content = self._contents[key] = FileContent(key, path_of, self._cache.has_any(key))
         content.seen |= seen
         content.served |= seen
-        reader = FileReader(self, content)
+        reader = FileReader(self, content, readahead or self.options.readahead)
         content.readers.add(reader)
         return reader
 

@@ -15,9 +15,10 @@ import trio
 
 from synofs.content.errors import StagedFileClosed
 from synofs.content.listingstore import ListingStore
-from synofs.content.reader import Reader
+from synofs.content.reader import FileReader, Reader
 from synofs.content.staging import StagingArea
 from synofs.fs.attributes import AttributeOptions, Attributes
+from synofs.fs.callers import Caller, Callers
 from synofs.fs.errors import (
     AccessDenied,
     EntryExists,
@@ -37,6 +38,7 @@ from synofs.fs.namespace import Namespace
 from synofs.fs.renames import Renames
 from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
+from synofs.fs.sparing import FULL, Access, Desktop, Sparing, SparingOptions, Thumbnails
 from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
 from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space
@@ -52,6 +54,7 @@ class FsOptions:
     read_only: bool = True
     serve_stale: bool = True  # while the NAS is away, go on with what is known of it
     max_requests: int = 6  # what the store sends at once; background work leaves one of them free
+    thumbnails: Thumbnails = Thumbnails.ORIGINAL
     share: str | None = None  # show this share as the root instead of all shares
 
 
@@ -74,6 +77,7 @@ class Filesystem:
         staging: StagingArea | None = None,
         write_options: WriteOptions | None = None,
         archive: ListingStore | None = None,
+        desktop: Desktop | None = None,
     ) -> None:
         """Without `staging` and `write_options` the filesystem is read-only, whatever the options say."""
         self.options = options
@@ -88,6 +92,7 @@ class Filesystem:
         self._attributes = Attributes(self.inodes, self._listings, store, notifier, attribute_options)
         self._walk = WalkPrefetch(self._listings, WalkOptions(loads_at_once=max(1, options.max_requests - 1)))
         self._siblings = SiblingPrefetch(reader, SiblingOptions(fetches_at_once=max(1, options.max_requests - 1)))
+        self.sparing = Sparing(options.thumbnails, desktop, Callers(), SparingOptions())
         self._files: HandleTable[FileHandle] = HandleTable()
         self._dirs: HandleTable[DirHandle] = HandleTable()
         self._space = SpaceCache(store, self._shown_shares)
@@ -225,10 +230,10 @@ class Filesystem:
 
     # ----- directories ------------------------------------------------------------------------------------------
 
-    async def opendir(self, inode: Inode) -> int:
+    async def opendir(self, inode: Inode, caller: Caller | None = None) -> int:
         self._need_directory(inode)
         inode.opens += 1
-        return self._dirs.add(DirHandle(inode))
+        return self._dirs.add(DirHandle(inode, self.sparing.person(caller)))
 
     async def readdir(self, number: int, position: int) -> tuple[DirHandle, Sequence[Inode]]:
         """Entries from `position` on, at least one unless the directory ends there. Position 0 starts anew."""
@@ -253,12 +258,14 @@ class Filesystem:
     async def releasedir(self, number: int) -> None:
         handle = self._dirs.pop(number)
         if handle is not None:
+            if handle.listing is not None:
+                self.sparing.visited(handle.inode, handle.person, handle.opened_at)
             handle.inode.opens -= 1
             self.inodes.release(handle.inode)
 
     # ----- files ------------------------------------------------------------------------------------------------
 
-    async def open(self, inode: Inode, flags: int) -> tuple[int, bool]:
+    async def open(self, inode: Inode, flags: int, caller: Caller | None = None) -> tuple[int, bool]:
         """A handle, and whether the kernel may keep the pages that it has of this file. Truncates for O_TRUNC: the
         kernel sends no other call for it."""
         if inode.is_dir:
@@ -270,6 +277,7 @@ class Filesystem:
         if inode.gone:
             raise NoEntry(inode.path())
         self._check_rights(inode, flags)
+        access = FULL if writing else self.sparing.access(inode, caller)
         if flags & os.O_TRUNC:
             inode.writers += 1  # nothing is sent before the handle is there
             try:
@@ -278,7 +286,7 @@ class Filesystem:
                 inode.writers -= 1
         outgrown = self._reader.outgrown(inode.number, inode.fingerprint)
         keep_pages = inode.staged is not None or (inode.kernel_cached == inode.fingerprint and not outgrown)
-        return self._add_handle(inode, flags, seen=keep_pages), keep_pages
+        return self._add_handle(inode, flags, seen=keep_pages, access=access), keep_pages
 
     def _check_rights(self, inode: Inode, flags: int) -> None:
         access = flags & os.O_ACCMODE
@@ -290,14 +298,17 @@ class Filesystem:
         if needed & ~inode.rights:
             raise AccessDenied(inode.path())
 
-    def _add_handle(self, inode: Inode, flags: int, *, seen: bool = False) -> int:
+    def _add_handle(self, inode: Inode, flags: int, *, seen: bool = False, access: Access = FULL) -> int:
         """`seen`: the kernel may serve reads of this handle from pages that it has kept, without asking us."""
-        reader = self._reader.open(inode.number, inode.fingerprint, inode.path, seen=seen)
-        handle = FileHandle(inode, inode.fingerprint, reader, flags)
+        reader = self._open_reader(inode, inode.fingerprint, seen, access)
+        handle = FileHandle(inode, inode.fingerprint, reader, flags, access)
         inode.opens += 1
         if handle.writable:
             inode.writers += 1
         return self._files.add(handle)
+
+    def _open_reader(self, inode: Inode, version: Fingerprint, seen: bool, access: Access) -> FileReader:
+        return self._reader.open(inode.number, version, inode.path, seen=seen, readahead=access.readahead)
 
     async def create(self, parent: Inode, name: bytes, flags: int) -> tuple[Inode, int]:
         """A new file, open. Without O_EXCL an existing one is opened."""
@@ -322,7 +333,8 @@ class Filesystem:
         What was written here is seen by every handle here at once.
         """
         handle = self._files.get(number)
-        if offset == 0 and self._nursery is not None:
+        handle.access.check(handle.inode, offset)
+        if self._nursery is not None and handle.access.shows_interest(handle.inode, offset, length):
             self._siblings.reading(handle.inode, self._nursery)
         version = handle.version
         try:
@@ -374,7 +386,7 @@ class Filesystem:
         seen = version in (inode.kernel_cached, inode.own_version)
         handle.reader.close()
         handle.version = version
-        handle.reader = self._reader.open(inode.number, version, inode.path, seen=seen)
+        handle.reader = self._open_reader(inode, version, seen, handle.access)
 
     def _need_version(self, handle: FileHandle, version: Fingerprint) -> None:
         """The handle and the NAS, as far as it is known, are still at that version."""

@@ -7,19 +7,31 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Generic, TypeVar
 
+import trio
+
 from synofs.content.reader import FileReader
+from synofs.fs.callers import Caller
 from synofs.fs.errors import BadHandle
 from synofs.fs.inodes import Inode
 from synofs.fs.listing import Listing
+from synofs.fs.sparing import FULL, Access
 from synofs.remote import Fingerprint
 
 
 class FileHandle:
     """One open file. `version` is pinned: what is read is that version or an error, never a mix."""
 
-    __slots__ = ("append", "inode", "readable", "reader", "truncates", "version", "writable")
+    __slots__ = ("access", "append", "inode", "readable", "reader", "truncates", "version", "writable")
 
-    def __init__(self, inode: Inode, version: Fingerprint, reader: FileReader, flags: int) -> None:
+    def __init__(
+        self,
+        inode: Inode,
+        version: Fingerprint,
+        reader: FileReader,
+        flags: int,
+        access: Access = FULL,
+    ) -> None:
+        self.access = access
         self.inode = inode
         self.version = version
         self.reader = reader
@@ -33,10 +45,12 @@ class DirHandle:
     """One open directory. A position is an index into `entries`, which the handle keeps even if the directory's
     listing is replaced meanwhile: that makes positions stable, whatever changes on the NAS."""
 
-    __slots__ = ("entries", "inode", "listing")
+    __slots__ = ("entries", "inode", "listing", "opened_at", "person")
 
-    def __init__(self, inode: Inode) -> None:
+    def __init__(self, inode: Inode, person: Caller | None) -> None:
         self.inode = inode
+        self.opened_at = trio.current_time()
+        self.person = person  # who opened it, if it is a program that shows folders to a person
         self.listing: Listing | None = None
         self.entries: list[Inode] = []
 

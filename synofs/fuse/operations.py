@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
+from synofs.fs.callers import Caller
 from synofs.fs.errors import (
     DeadlineExceeded,
     FilesystemError,
@@ -141,7 +142,7 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        return await self.fs.opendir(self._table.get(inode))
+        return await self.fs.opendir(self._table.get(inode), Caller(ctx.pid, ctx.uid))
 
     @_guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -175,7 +176,7 @@ class Operations(pyfuse3.Operations):
 
     @_guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        fh, keep_pages = await self.fs.open(self._table.get(inode), flags)
+        fh, keep_pages = await self.fs.open(self._table.get(inode), flags, Caller(ctx.pid, ctx.uid))
         return pyfuse3.FileInfo(fh=fh, keep_cache=keep_pages)
 
     @_guarded
