@@ -81,6 +81,7 @@ def test_every_option_but_the_one_time_code_can_stand_in_a_profile(user: Path) -
         "drain-timeout": "90",
         "log-level": '"debug"',
         "offline": '"serve"',
+        "thumbnails": '"off"',
     }
     lines = [f"{name} = {words.get(name, 'true')}" for name in OPTIONS if name != "otp"]
     user.write_text("\n".join(["[profiles.all]", 'nas = "nas"', *lines]))
