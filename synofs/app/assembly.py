@@ -6,7 +6,9 @@ reader -> filesystem -> mount.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -58,6 +60,7 @@ async def serve_mount(
     task_status: trio.TaskStatus[Parts] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Sign in, mount, and serve until the mount ends; the started value comes once the kernel has it."""
+    _allow_many_files()
     client = FileStationClient(client_options(settings), credentials)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_shielded, client.aclose)
@@ -94,6 +97,13 @@ async def serve_mount(
             nursery.cancel_scope.cancel()
         if pending:
             raise Failure(Problem.UPLOADS_PENDING, pending=pending)
+
+
+def _allow_many_files() -> None:
+    """Each file on its way to the NAS is an open one here, besides those that programs have open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def client_options(settings: Settings) -> ClientOptions:

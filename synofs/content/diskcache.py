@@ -94,7 +94,8 @@ class DiskCache:
         self._options = options
         self._db: sqlite3.Connection | None = None
         self._thread = trio.CapacityLimiter(1)
-        self._send, self._receive = trio.open_memory_channel[_Item](10_000)
+        self._send, self._receive = trio.open_memory_channel[_Item | None](10_000)  # None: only look at `_void`
+        self._void: list[str] = []  # paths to be forgotten before anything else is done
         self._queued_bytes = 0
         self._forgotten: dict[str, int] = {}  # path -> items queued before this number are void
         self._item_count = 0
@@ -108,7 +109,7 @@ class DiskCache:
 
     async def find(self, path: str, version: Fingerprint) -> CachedFile | None:
         """What is here of that version; older versions of the path are dropped."""
-        return await self._guarded(lambda: self._find(path, version), None)
+        return await self._guarded(self._after_forgetting(lambda: self._find(path, version)), None)
 
     async def read(self, file: CachedFile, stretch: Stretch) -> memoryview | None:
         """The bytes, or None if they are not what was written."""
@@ -126,10 +127,13 @@ class DiskCache:
             self._send.send_nowait(_Item(self._item_count, path, version, start, data))
             self._queued_bytes += len(data)
 
-    async def forget(self, path: str) -> None:
-        """What is cached of this path, and below it, is void, and so is what waits to be written of it."""
+    def forget(self, path: str) -> None:
+        """What is cached of this path, and below it, is void, and so is what waits to be written of it. Takes effect
+        at once; the disk follows behind the caller's back."""
         self._forgotten[path] = self._item_count
-        await self._guarded(lambda: self._forget(path), None)
+        self._void.append(path)
+        with contextlib.suppress(trio.WouldBlock):
+            self._send.send_nowait(None)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what is added, until cancelled; what is queued then is lost to the cache."""
@@ -144,10 +148,22 @@ class DiskCache:
             if self._receive.statistics().current_buffer_used == 0:
                 self._forgotten.clear()
 
-    async def _write_behind(self, batch: list[_Item]) -> None:
-        valid = [item for item in batch if item.number > self._forgotten_since(item.path)]
-        await self._guarded(lambda: self._write(valid), None)
-        self._queued_bytes -= sum(len(item.data) for item in batch)
+    async def _write_behind(self, batch: list[_Item | None]) -> None:
+        items = [item for item in batch if item is not None]
+        valid = [item for item in items if item.number > self._forgotten_since(item.path)]
+        if valid or self._void:
+            await self._guarded(self._after_forgetting(lambda: self._write(valid)), None)
+        self._queued_bytes -= sum(len(item.data) for item in items)
+
+    def _after_forgetting(self, work: Callable[[], _T]) -> Callable[[], _T]:
+        void, self._void = self._void, []
+
+        def both() -> _T:
+            for path in void:
+                self._forget(path)
+            return work()
+
+        return both
 
     def _forgotten_since(self, path: str) -> int:
         """The last item that was queued when this path, or a folder above it, was forgotten."""
@@ -159,7 +175,7 @@ class DiskCache:
         return max(self._forgotten.get(folder, 0) for folder in above)
 
     async def close(self) -> None:
-        await self._guarded(self._close, None)
+        await self._guarded(self._after_forgetting(self._close), None)
 
     async def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
         if self._broken:

@@ -264,18 +264,19 @@ class Journal:
 
     def moved(self, move: int | None, changes: Changes) -> None:
         """The rename is done, and so is all that follows from it: at once."""
-        with self._transaction() as db:
+        db = self.db
+        with self.all_or_nothing():
             for file_id, columns in changes.files.items():
                 db.execute(*_update(file_id, columns))
             for file_id in changes.gone:
                 db.execute("DELETE FROM files WHERE id = ?", [file_id])
             if changes.renamed is not None:
-                self._rename_below(db, *changes.renamed)
+                self._rename_below(*changes.renamed)
             if move is not None:
                 db.execute("DELETE FROM moves WHERE id = ?", [move])
 
-    @staticmethod
-    def _rename_below(db: sqlite3.Connection, old: str, new: str) -> None:
+    def _rename_below(self, old: str, new: str) -> None:
+        db = self.db
         for table in ("mtimes", "leftovers"):
             known = [_text(path) for (path,) in db.execute(f"SELECT path FROM {table}")]
             for path in known:  # what stood under the new name belonged to what was replaced
@@ -302,10 +303,44 @@ class Journal:
             return self.db.execute(query).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _translated(), self.db:
-            self.db.execute("BEGIN IMMEDIATE")
-            yield self.db
+    def together(self) -> Iterator[None]:
+        """What is written inside the block becomes durable at its end, with one fsync."""
+        if self._db is None:
+            yield
+            return
+        with _translated():
+            self.db.execute("BEGIN")
+            try:
+                yield
+            except BaseException:
+                self.db.rollback()
+                raise
+            self._commit()
+
+    def _commit(self) -> None:
+        self.db.commit()
+
+    def check_together(self) -> None:
+        """Inside `together`: SQLite takes everything back by itself when the disk is full. Raises `JournalFailed`."""
+        if self._db is not None and not self._db.in_transaction:
+            raise JournalFailed("the journal could not be written, and took back what was written with it")
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is written inside the block is taken back if the block fails."""
+        if self._db is None:
+            yield
+            return
+        with _translated():
+            self.db.execute("SAVEPOINT one")
+            try:
+                yield
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK TO one")
+                    self.db.execute("RELEASE one")
+                raise
+            self.db.execute("RELEASE one")
 
 
 class _Damaged(sqlite3.DatabaseError):

@@ -106,7 +106,7 @@ class Putter:
         entry = await self._verified(job, job.path)
         if self._options.verify_md5 and await self._store.md5(job.path) != await job.md5():
             # It is ours, and wrong: replaced by the next attempt.
-            await job.staged.placed(entry.fingerprint, None)
+            job.staged.placed(entry.fingerprint, None)
             raise ShortBody("the NAS's MD5 of the upload differs from what was sent", path=job.path)
         return await self._placed(job, job.path, entry)
 

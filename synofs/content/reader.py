@@ -293,18 +293,18 @@ class Reader:
         if self._contents.get(content.key) is content:
             del self._contents[content.key]
 
-    async def forget(self, inode: int, version: Fingerprint, path: str) -> None:
+    def forget(self, inode: int, version: Fingerprint, path: str) -> None:
         """The bytes of this version were written here: with times of whole seconds, it may be called like the one
         before it."""
         self._cache.drop(ContentKey(inode, version))
         if self._disk is not None:
-            await self._disk.forget(path)
+            self._disk.forget(path)
 
-    async def forget_paths(self, *paths: str) -> None:
+    def forget_paths(self, *paths: str) -> None:
         """What is at or below these paths is something else from now on: on the disk bytes are kept by path."""
         if self._disk is not None:
             for path in paths:
-                await self._disk.forget(path)
+                self._disk.forget(path)
 
     async def look_on_disk(self, content: FileContent) -> None:
         """Learn what the disk cache has of this version; once per version, before its first byte is wanted."""

@@ -70,9 +70,7 @@ class StagedFile:
         self.data_name = row.data
         self.base = row.base
         self.base_md5 = row.base_md5
-        self.attempt: Attempt | None = None
-        if row.attempted is not None:
-            self.attempt = Attempt(row.attempted, row.attempted_size, row.attempted_md5)
+        self.attempt: Attempt | None = None  # not in the journal before that is needed: see `_prepare`
         self.mtime_ns = row.mtime_ns  # set by utimens
         self.written_ns = int(row.created * 1e9)
         self.complete = row.complete
@@ -83,6 +81,7 @@ class StagedFile:
         self.sent_generation = 0  # the NAS has this one
         self.begun_generation = -1  # as open(2) has left it: new or cut to nothing
         self.frozen = False  # an upload reads the data file
+        self.base_unsaved = False  # the journal does not know of `base` yet
         self.unlinked = False  # nobody will send it; its bytes end with the last handle
         self.reserved_bytes = 0  # of the budget
         self._thawed = False  # the bytes that an upload reads lie in an older data file
@@ -90,8 +89,10 @@ class StagedFile:
         self._sealed_size = row.size  # a shorter data file is damaged
         self._unsynced_bytes = 0
         self._name_synced = False
-        self._fd = fd
-        self._log_fd = log_fd
+        self._data_fd = fd  # -1: at rest, or ended
+        self._log_fd = -1 if log_fd is None else log_fd
+        self._has_log = log_fd is not None
+        self._ended = False
         self._changing = trio.Lock()
         self._sealing = trio.Lock()
 
@@ -117,7 +118,39 @@ class StagedFile:
 
     @property
     def closed(self) -> bool:
-        return self._fd < 0
+        return self._ended
+
+    # ----- the files on the disk ----------------------------------------------------------------------------------
+
+    @property
+    def _fd(self) -> int:
+        """Of the data file, opened when it is needed. Raises `StagedFileClosed`."""
+        if self._data_fd < 0:
+            self._need_open()
+            self._data_fd = self._disk.open_data(self.data_name)
+        return self._data_fd
+
+    @property
+    def _log(self) -> int | None:
+        """Of the range log, if there is one."""
+        if self._log_fd < 0 and self._has_log:
+            self._need_open()
+            self._log_fd = self._disk.open_log(self.data_name, create=False)
+        return self._log_fd if self._has_log else None
+
+    def rest(self) -> None:
+        """Nobody has it open: keep no descriptors for a file that waits for its upload. They come back by need."""
+        if not (self.unlinked or self._changing.locked() or self._sealing.locked()):
+            close_all(self._take_descriptors())
+
+    def _take_descriptors(self) -> list[int]:
+        given = [fd for fd in (self._data_fd, self._log_fd) if fd >= 0]
+        self._data_fd = self._log_fd = -1
+        return given
+
+    def _need_open(self) -> None:
+        if self._ended:
+            raise StagedFileClosed(self.path)
 
     # ----- reading ----------------------------------------------------------------------------------------------
 
@@ -152,10 +185,6 @@ class StagedFile:
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are only on the NAS."""
         return [] if self.complete else self.present.gaps(start, min(end, self.base_limit, self.size))
-
-    def _need_open(self) -> None:
-        if self._fd < 0:
-            raise StagedFileClosed(self.path)
 
     # ----- changing ---------------------------------------------------------------------------------------------
 
@@ -220,8 +249,8 @@ class StagedFile:
         if self.complete or not self._missing(start, end):
             return
         self.present.add(start, end)
-        if self._log_fd is not None:
-            rangelog.append_written(self._log_fd, start, end)
+        if self._log is not None:
+            rangelog.append_written(self._log, start, end)
 
     async def truncate(self, size: int) -> None:
         """Cut or extend. Raises `LocalDiskFull`, `OSError`, `StagedFileClosed`."""
@@ -248,8 +277,8 @@ class StagedFile:
         self.present.clip(size)
         if not self.complete and size < self.base_limit:
             self.base_limit = size
-            if self._log_fd is not None:
-                rangelog.append_truncated(self._log_fd, size)
+            if self._log is not None:
+                rangelog.append_truncated(self._log, size)
 
     async def set_mtime(self, mtime_ns: int) -> None:
         self.mtime_ns = mtime_ns
@@ -265,11 +294,15 @@ class StagedFile:
 
     @property
     def _needs_preparation(self) -> bool:
-        return self.frozen or (self.attempt is not None and self.attempt.md5 is None and not self._thawed)
+        doubtful = self.attempt is not None and self.attempt.md5 is None and not self._thawed
+        return self.frozen or self.base_unsaved or doubtful
 
     async def _prepare(self) -> None:
-        """The content is about to change (`_changing` is held): what an upload reads, or has perhaps delivered, is
-        kept, or at least its checksum."""
+        """The content is about to change (`_changing` is held). What an upload reads, or has perhaps delivered, is
+        kept, or at least its checksum: as long as the content is the same, the next mount can tell by that alone
+        whether it had arrived."""
+        if self.base_unsaved:
+            await self.save_base()
         if self.frozen:
             await self._thaw()
         elif self._needs_preparation:
@@ -291,12 +324,12 @@ class StagedFile:
         except BaseException:
             disk.budget.give_back(self.size)
             raise
-        old_fd, self._fd = self._fd, fd
+        close_all(self._take_descriptors())
+        self._data_fd = fd
         self.data_name = name
         self.frozen = False
         self._thawed = True
         self._name_synced = True
-        os.close(old_fd)
 
     async def _remember_attempt(self, fd: int, size: int) -> None:
         if self.attempt is None:
@@ -341,9 +374,10 @@ class StagedFile:
         if not self.unlinked:
             self.relabel()
             await self._disk.run(self._disk.remove_log, self.data_name)
-        log_fd, self._log_fd = self._log_fd, None
-        if log_fd is not None:
-            os.close(log_fd)
+        self._has_log = False
+        if self._log_fd >= 0:
+            os.close(self._log_fd)
+            self._log_fd = -1
 
     # ----- durability -----------------------------------------------------------------------------------------------
 
@@ -354,7 +388,7 @@ class StagedFile:
                 return
             generation, size, unsynced = self.generation, self.size, self._unsynced_bytes
             # A thaw may close the file meanwhile; its copy is made durable by itself.
-            fds = [os.dup(self._fd)] + ([os.dup(self._log_fd)] if self._log_fd is not None else [])
+            fds = [os.dup(fd) for fd in (self._fd, self._log) if fd is not None]
             log_bytes = os.fstat(fds[1]).st_size if len(fds) > 1 else 0
             try:
                 if unsynced > _LONG_SYNC_BYTES:
@@ -365,6 +399,7 @@ class StagedFile:
                     os.close(fd)
             self._unsynced_bytes -= unsynced
             self._name_synced = True
+            self.base_unsaved = False
             self._sealed_size = size
             self._sealed_generation = generation
 
@@ -414,16 +449,26 @@ class StagedFile:
                 frozen.source.close()
 
     async def note_attempt(self, path: str) -> None:
-        """Remember that an upload of the present content to `path` begins."""
-        if self.attempt != Attempt(path):
-            await self._store_attempt(Attempt(path))
+        """Remember that an upload of the present content to `path` begins. The journal need not know if that is the
+        file's own path: after a crash nobody takes it for certain that nothing has arrived there."""
+        if self.attempt is None or self.attempt.path != path or self.attempt.md5 is not None:
+            self.attempt = Attempt(path)
+            if path != self.path:
+                await self._store_attempt(self.attempt)
 
-    async def placed(self, base: Fingerprint, md5: str | None) -> None:
-        """The upload has arrived: from now on the edit starts from this version on the NAS."""
-        columns = {**base_columns(base, md5), **attempt_columns(None)}
-        await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
+    def placed(self, base: Fingerprint, md5: str | None) -> None:
+        """The upload has arrived: from now on the edit starts from this version on the NAS. `save_base` unless this is
+        the end of the staged file."""
         self.base, self.base_md5, self.attempt = base, md5, None
-        self.relabel()
+        self.base_unsaved = True
+
+    async def save_base(self) -> None:
+        """Before the content changes again, the journal has to know what it started from."""
+        if self.base_unsaved:
+            columns = self.columns()
+            await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
+            self.base_unsaved = False
+            self.relabel()
 
     def inherit(self, base: Fingerprint | None, md5: str | None, attempt: Attempt | None) -> None:
         """It replaces another file: what was known of that one's version on the NAS holds for this one now. The caller
@@ -440,25 +485,34 @@ class StagedFile:
     def relabel(self) -> None:
         """Path or base have changed: the data file itself shall say so, too."""
         if not self.closed:
-            self._disk.label(self._fd, self._label())
+            self._disk.label(self._disk.data_path(self.data_name), self._label())
 
     # ----- the end ----------------------------------------------------------------------------------------------------
 
     def abandon(self) -> None:
         """The journal is about to forget it: if the crash comes right then, the data file shall not be adopted."""
         if not self.closed:
-            self._disk.label(self._fd, Label(""))
+            self._disk.label(self._disk.data_path(self.data_name), Label(""))
+
+    def end(self) -> bool:
+        """Let go of the data file at once; False if it is just being changed."""
+        if self._changing.locked() or self._sealing.locked():
+            return False
+        self._ended = True
+        close_all(self._take_descriptors())
+        return True
 
     async def close(self) -> None:
         """Let go of the data file, after any change that is under way."""
-        async with self._changing:
-            given = [fd for fd in (self._fd, self._log_fd) if fd is not None and fd >= 0]
-            self._fd, self._log_fd = -1, None
-            await self._disk.run_bulk(_close, given)  # the end of a large file that has no name takes its time
+        async with self._changing, self._sealing:
+            self._ended = True
+            # The end of a large file that has no name takes its time.
+            await self._disk.run_bulk(close_all, self._take_descriptors())
 
     def close_at_once(self) -> None:
         """The same where nothing else runs: recovery failed."""
-        _close([fd for fd in (self._fd, self._log_fd) if fd is not None])
+        self._ended = True
+        close_all(self._take_descriptors())
 
 
 def base_columns(base: Fingerprint | None, md5: str | None) -> dict[str, object]:
@@ -471,7 +525,7 @@ def attempt_columns(attempt: Attempt | None) -> dict[str, object]:
     return {"attempted": path, "attempted_size": size, "attempted_md5": md5}
 
 
-def _close(fds: list[int]) -> None:
+def close_all(fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)
 

@@ -7,8 +7,8 @@ Crash safety, in the order of steps:
 3. a write to an incomplete file is followed by a record in its range log, so that recovery knows which bytes are
    ours; a torn record at the end belongs to a write that was not acknowledged;
 4. `seal` (close, fsync) makes data, range log and row durable;
-5. at the end the row goes first: a row without bytes is a loss to report. Bytes without a row are adopted, unless
-   their label says that nobody wants them.
+5. at the end the row goes first, and the data file when that is durable: a row without bytes is a loss to report.
+   Bytes without a row are adopted, unless their label says that nobody wants them.
 """
 
 from __future__ import annotations
@@ -68,15 +68,23 @@ class StagingArea:
 
     async def open(self) -> list[StagedFile]:
         """Open the journal and recover what an earlier run left. The files are to be listed and uploaded."""
-        found = await self._disk.run(recover, self._disk)
+        found = await self._disk.alone(lambda: recover(self._disk))
         self.files = {staged.id: staged for staged in found.files}
         self.refused = {row.id: row for row in found.refused}
         return found.files
 
+    async def serve(self) -> None:
+        """Forget what is done, behind everybody's back, until cancelled."""
+        await self._disk.serve()
+
+    async def flush(self) -> None:
+        """Return when what is done is forgotten."""
+        await self._disk.flush()
+
     async def close(self) -> None:
         for staged in self.files.values():
             await staged.close()
-        await self._disk.run(self.journal.close)
+        await self._disk.alone(self.journal.close)
 
     # ----- beginning ------------------------------------------------------------------------------------------------
 
@@ -132,16 +140,36 @@ class StagingArea:
 
     # ----- the end ----------------------------------------------------------------------------------------------------
 
-    async def done(self, staged: StagedFile) -> None:
-        """The NAS has it: forget row and bytes."""
+    def done(self, staged: StagedFile) -> bool:
+        """The NAS has it: forget row and bytes, soon and in order. False: it is just being changed.
+
+        Until then a crash brings it back, and its upload finds that it had arrived.
+        """
+        if not staged.end():
+            return False
         self.files.pop(staged.id, None)
-        if not staged.unlinked:
-            staged.abandon()
-            await self._disk.run(self.journal.delete, staged.id)
-        await self._end(staged)
+        self._give_back(staged)
+        file_id, data_name = staged.id, staged.data_name
+
+        def forget() -> None:
+            self._disk.label(self._disk.data_path(data_name), Label(""))
+            self.journal.delete(file_id)
+
+        self._disk.later(forget, after=lambda: self._disk.remove(data_name))
+        return True
+
+    def drop_mtime(self, path: str) -> None:
+        """A time that was given to a file on the NAS is void."""
+        self._disk.later(self.journal.drop_mtime, path)
+
+    async def drop(self, staged: StagedFile) -> None:
+        """A disowned file's last handle was closed."""
+        self.files.pop(staged.id, None)
+        await staged.close()
+        self._give_back(staged)
 
     async def disown(self, staged: StagedFile, *, journaled: bool = False) -> None:
-        """Nobody shall send it any more, but it is open: it lives on without a name, until `done`. `journaled`: the
+        """Nobody shall send it any more, but it is open: it lives on without a name, until `drop`. `journaled`: the
         journal has dropped its row already."""
         staged.unlinked = True
         if not journaled:
@@ -157,11 +185,6 @@ class StagingArea:
         await staged.close()
         self._give_back(staged)
         return str(self._disk.recovery / row.data)
-
-    async def _end(self, staged: StagedFile) -> None:
-        await staged.close()
-        await self._disk.run(self._disk.remove, staged.data_name)
-        self._give_back(staged)
 
     def _give_back(self, staged: StagedFile) -> None:
         self.budget.give_back(staged.reserved_bytes)

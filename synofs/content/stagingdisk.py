@@ -5,18 +5,20 @@ Next to each data file lies what is needed to adopt it should the journal be los
 the path and the version that it started from, and for an edit its range log (`<data>.ranges`).
 
 Everything that may block goes to a thread: journal and names to one thread, in order; long work (copies, large
-writes, checksums) to a few others, so that it holds up nobody else's close.
+writes, checksums) to a few others, so that it holds up nobody else's close. What waits for the one thread at the same
+time goes there together and into one transaction: one fsync of the journal for all of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import trio
 
@@ -24,6 +26,8 @@ from synofs.content.budget import BudgetOptions, DiskBudget
 from synofs.content.cachedir import CacheDir
 from synofs.content.journal import Journal
 from synofs.remote import Fingerprint
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _ATTRIBUTE = "user.synofs"
@@ -58,17 +62,112 @@ class Label(NamedTuple):
         )
 
 
+class _Job(Generic[_T]):
+    """Work for the one thread, and how it ended."""
+
+    __slots__ = ("after", "args", "ended", "error", "result", "work")
+
+    def __init__(
+        self, work: Callable[..., _T], args: tuple[object, ...], after: Callable[[], None] | None = None
+    ) -> None:
+        self.work = work
+        self.args = args
+        self.after = after  # what follows when the work is durable; nobody waits for such a job
+        self.ended = False
+        self.result: _T | None = None
+        self.error: Exception | None = None
+
+    def outcome(self) -> _T:
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # what the work returned
+
+
 class StagingDisk:
     def __init__(self, cache_dir: CacheDir, budget: BudgetOptions) -> None:
         self._dir = cache_dir
         self.journal = Journal(cache_dir.journal)
         self.budget = DiskBudget(cache_dir.staging, budget)
-        self._ordered = trio.CapacityLimiter(1)
+        self._jobs: list[_Job[Any]] = []  # waiting, in order
+        self._thread = trio.CapacityLimiter(1)
+        self._turn = trio.Lock()  # held by whoever takes the waiting jobs to the thread
+        self._left = trio.Event()  # set when there are jobs that nobody waits for
         self._bulk = trio.CapacityLimiter(_BULK_THREADS)
 
     async def run(self, work: Callable[..., _T], *args: object) -> _T:
-        """Run short disk work, one at a time and in order. Never abandoned."""
-        return await trio.to_thread.run_sync(work, *args, limiter=self._ordered)
+        """Run short disk work in order, together with what waits at the same time. What it wrote into the journal is
+        durable on return. Cancelled only before it has begun."""
+        job = _Job(work, args)
+        self._jobs.append(job)
+        try:
+            async with self._turn:
+                if not job.ended:
+                    await self._run_waiting()
+        except trio.Cancelled:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                raise
+            with trio.CancelScope(shield=True):
+                async with self._turn:
+                    pass
+        return job.outcome()
+
+    def later(self, work: Callable[..., None], *args: object, after: Callable[[], None] = lambda: None) -> None:
+        """Run short disk work in order, some time soon, and `after` when it is durable. A failure is logged."""
+        self._jobs.append(_Job(work, args, after))
+        self._left.set()
+
+    async def serve(self) -> None:
+        """Do what was put off, until cancelled; then what is left of it."""
+        try:
+            while True:
+                await self._left.wait()
+                self._left = trio.Event()
+                await self.flush()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.flush()
+
+    async def flush(self) -> None:
+        async with self._turn:
+            await self._run_waiting()
+
+    async def alone(self, work: Callable[[], _T]) -> _T:
+        """Run what begins and ends transactions itself: opening and closing the journal."""
+        async with self._turn:
+            await self._run_waiting()
+            return await self._in_thread(work)
+
+    async def _run_waiting(self) -> None:
+        jobs, self._jobs = self._jobs, []
+        if jobs:
+            await self._in_thread(self._run_all, jobs)
+
+    async def _in_thread(self, work: Callable[..., _T], *args: object) -> _T:
+        return await trio.to_thread.run_sync(work, *args, limiter=self._thread)
+
+    def _run_all(self, jobs: list[_Job[Any]]) -> None:
+        try:
+            with self.journal.together():
+                for job in jobs:
+                    try:
+                        with self.journal.all_or_nothing():
+                            job.result = job.work(*job.args)
+                    except Exception as error:
+                        job.error = error
+                    self.journal.check_together()
+        except Exception as error:
+            for job in jobs:
+                job.error = job.error or error
+        for job in jobs:
+            job.ended = True
+            if job.after is None:
+                continue
+            try:
+                job.outcome()
+                job.after()
+            except Exception as error:
+                log.warning("the cache folder could not be tidied: %s", error)
 
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""
@@ -140,9 +239,9 @@ class StagingDisk:
         return fd
 
     @staticmethod
-    def label(fd: int, label: Label) -> None:
+    def label(file: int | str, label: Label) -> None:
         with contextlib.suppress(OSError):  # some filesystems have no user attributes; the journal has it all
-            os.setxattr(fd, _ATTRIBUTE, label.encoded())
+            os.setxattr(file, _ATTRIBUTE, label.encoded())
 
     @staticmethod
     def label_of(path: str) -> Label | None:

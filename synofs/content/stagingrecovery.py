@@ -116,12 +116,16 @@ def reopen(disk: StagingDisk, row: Row) -> StagedFile:
         staged = StagedFile(disk, row, *fds)
         if not row.complete:
             _replay(staged, row, fds[1])
+        if row.complete:
+            # Perhaps an upload had arrived when the crash came: the next one looks first.
+            staged.attempt = Attempt(row.attempted or row.path, row.attempted_size, row.attempted_md5)
         if row.mtime_ns is None:
             staged.written_ns = os.fstat(fds[0]).st_mtime_ns
     except BaseException:
         for fd in fds:
             os.close(fd)
         raise
+    staged.rest()
     staged.reserved_bytes = staged.size
     disk.budget.dirty_bytes += staged.size
     return staged

@@ -1,7 +1,7 @@
 """Looking at fresh uploads in bulk: one listing of a folder, or one `getinfo`, proves many files at once.
 
-Verifying each upload by a call of its own would double the number of calls. Uploads that end within a short time
-are looked at together.
+Verifying each upload by a call of its own would double the number of calls. Uploads that end one after the other are
+looked at together, when none has ended for a moment.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import trio
 
 from synofs.remote import RemoteEntry, RemoteError, RemoteStore
 
-_LIST_FROM = 20  # so many files of one folder are proved by listing it
-_FULL = 500
+_GETINFO_UP_TO = 100  # as many paths as one call takes
+_FULL = 1000
+_LONGEST_GATHERING = 20  # times the pause that ends it
 
 
 class _Ask:
@@ -31,13 +32,14 @@ class _Ask:
 
 class Confirmer:
     def __init__(self, store: RemoteStore, gather_seconds: float) -> None:
-        """`gather_seconds`: how long to wait for more uploads to end before asking; 0 where somebody waits."""
+        """`gather_seconds`: ask when no upload has ended for so long; 0 where somebody waits for each of them."""
         self._store = store
         self._gather_seconds = gather_seconds
         self._waiting: list[_Ask] = []
-        self._work = trio.Event()
-        self._full = trio.Event()
+        self._work = trio.Event()  # somebody asks
+        self._hurry = trio.Event()  # ask the NAS now
         self._urgent = 0
+        self._sizes: dict[str, int] = {}  # how many entries a folder had when it was listed here
 
     async def look(self, path: str) -> RemoteEntry | None:
         """What is at `path` on the NAS, asked after this call began. Raises the store's error."""
@@ -45,7 +47,7 @@ class Confirmer:
         self._waiting.append(ask)
         self._work.set()
         if len(self._waiting) >= _FULL:
-            self._full.set()
+            self._hurry.set()
         await ask.answered.wait()
         if ask.error is not None:
             raise ask.error
@@ -55,7 +57,7 @@ class Confirmer:
     def urgent(self) -> Iterator[None]:
         """Somebody waits: inside, nothing is gathered."""
         self._urgent += 1
-        self._full.set()
+        self._hurry.set()
         try:
             yield
         finally:
@@ -65,33 +67,52 @@ class Confirmer:
         async with trio.open_nursery() as nursery:
             while True:
                 await self._work.wait()
-                if self._gather_seconds and not self._urgent:
-                    with trio.move_on_after(self._gather_seconds):
-                        await self._full.wait()
-                self._work, self._full = trio.Event(), trio.Event()
+                await self._gather()
+                self._work, self._hurry = trio.Event(), trio.Event()
                 asks, self._waiting = self._waiting, []
-                folders: defaultdict[str, list[_Ask]] = defaultdict(list)
-                for ask in asks:
-                    folders[posixpath.dirname(ask.path)].append(ask)
-                few = [ask for group in folders.values() if len(group) < _LIST_FROM for ask in group]
-                for folder, group in folders.items():
-                    if len(group) >= _LIST_FROM:
+                few: list[_Ask] = []
+                for folder, group in _by_folder(asks).items():
+                    if self._is_cheap_to_list(folder, len(group)):
                         nursery.start_soon(self._by_listing, folder, group)
+                    else:
+                        few += group
                 if few:
                     nursery.start_soon(self._by_getinfo, few)
 
+    async def _gather(self) -> None:
+        """Wait until nobody has asked for a moment, or cannot wait."""
+        with trio.move_on_after(self._gather_seconds * _LONGEST_GATHERING):
+            while not self._urgent and not self._hurry.is_set():
+                waiting = len(self._waiting)
+                with trio.move_on_after(self._gather_seconds):
+                    await self._hurry.wait()
+                if len(self._waiting) == waiting:
+                    return
+
+    def _is_cheap_to_list(self, folder: str, wanted: int) -> bool:
+        return wanted > _GETINFO_UP_TO and self._sizes.get(folder, 0) < 20 * wanted
+
     async def _by_listing(self, folder: str, group: list[_Ask]) -> None:
-        wanted = {posixpath.basename(ask.path): ask for ask in group}
+        wanted: defaultdict[str, list[_Ask]] = defaultdict(list)
+        for ask in group:
+            wanted[posixpath.basename(ask.path)].append(ask)
+        size = 0
 
         def take(page: Sequence[RemoteEntry]) -> None:
+            nonlocal size
+            size += len(page)
             for entry in page:
-                if entry.name in wanted:
-                    wanted[entry.name].entry = entry
+                for ask in wanted.get(entry.name, ()):
+                    ask.entry = entry
 
         try:
             await self._store.list_dir(folder, take)
         except RemoteError as error:
             _fail(group, error)
+        else:
+            if len(self._sizes) > 1000:
+                self._sizes.clear()
+            self._sizes[folder] = size
         _answer(group)
 
     async def _by_getinfo(self, asks: list[_Ask]) -> None:
@@ -103,6 +124,13 @@ class Confirmer:
             for ask, entry in zip(asks, entries, strict=True):
                 ask.entry = entry
         _answer(asks)
+
+
+def _by_folder(asks: list[_Ask]) -> dict[str, list[_Ask]]:
+    folders: defaultdict[str, list[_Ask]] = defaultdict(list)
+    for ask in asks:
+        folders[posixpath.dirname(ask.path)].append(ask)
+    return folders
 
 
 def _fail(asks: list[_Ask], error: RemoteError) -> None:

@@ -58,6 +58,7 @@ class Namespace:
         self._table.update(inode, entry, self._listings.now())
         self._listings.insert(parent, inode)
         self._listings.know_empty(inode)
+        self._writes.made_here(inode)
         return inode
 
     # ----- removing ---------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Namespace:
             self.vanish(parent, inode, hidden_name)
             if staged is not None:
                 await self._writes.forget(inode, staged, keep=open_here)
-            await self._writes.forget_time(path)
+            self._writes.forget_time(path)
 
     async def _take_from_nas(self, inode: Inode, hidden_name: str) -> None:
         """What is open lives on: unsent content here, any other under a hidden name on the NAS."""

@@ -204,11 +204,11 @@ class Renames:
     async def _settle(self, rename: _Rename, move: Move | None) -> None:
         """It is done on the NAS: all that follows from it, here and in the journal."""
         inode, target, parent = rename.inode, rename.target, rename.new_parent
-        await self._writes.uploads.forget_cached(inode.path(), rename.dest)
         old_parent, old_name, old_path = inode.parent, inode.name, inode.path()
         assert old_parent is not None
         replaced = target.staged if target is not None else None
         keep = target is not None and is_open(target)
+        self._writes.uploads.forget_cached(old_path, rename.dest)
         if target is not None:
             self._dirty.unlink(target)
             self._names.vanish(parent, target, self._leftovers.name_of_gone(target.number))

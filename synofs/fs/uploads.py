@@ -87,13 +87,10 @@ class Uploads:
                 return Outcome.CLEAN
             if staged.to_be_sent:
                 await self._put(inode, staged)
-            if staged.to_be_sent:
-                return Outcome.DIRTY if inode.writers else Outcome.AGAIN
-            if inode.writers:
-                return Outcome.DIRTY
-            if await self.finish(inode, staged):
+            if self.finish(inode, staged):
                 return Outcome.CLEAN
-            return Outcome.DIRTY if inode.writers else Outcome.AGAIN
+            await staged.save_base()
+            return Outcome.DIRTY if inode.writers or not staged.to_be_sent else Outcome.AGAIN
 
     async def _put(self, inode: Inode, staged: StagedFile) -> None:
         try:
@@ -105,8 +102,7 @@ class Uploads:
         frozen = await staged.freeze()
         try:
             placed = await self._putter.put(staged, inode.path(), frozen)
-            with trio.CancelScope(shield=True):  # the NAS has it: the journal shall know
-                await staged.placed(placed.fingerprint, placed.md5)
+            staged.placed(placed.fingerprint, placed.md5)
             staged.sent_generation = frozen.generation
         finally:
             with trio.CancelScope(shield=True):
@@ -133,29 +129,28 @@ class Uploads:
         finally:
             theirs.close()
 
-    async def finish(self, inode: Inode, staged: StagedFile) -> bool:
-        """The NAS has it: the inode is clean from here on. False: it was written to at the last moment."""
+    def finish(self, inode: Inode, staged: StagedFile) -> bool:
+        """The inode is clean from here on, if the NAS has the present content and nobody is about to change it."""
         version, path = staged.base, inode.path()
-        assert version is not None
-        await self._reader.forget(inode.number, version, path)
-        if inode.staged is not staged or staged.to_be_sent or inode.writers or staged.base != version:
+        if inode.staged is not staged or staged.to_be_sent or inode.writers or version is None:
             return False
+        if not self._area.done(staged):
+            return False
+        self._reader.forget(inode.number, version, path)
         inode.size, inode.mtime_ns = version
         inode.checked_at = trio.current_time()
         inode.own_version = inode.kernel_cached = version
         inode.own_md5 = staged.base_md5
         if inode.parent is not None:
             self._listings.insert(inode.parent, inode)
-        given = self._table.given_mtimes.pop(path, None)
+        if self._table.given_mtimes.pop(path, None) is not None:
+            self._area.drop_mtime(path)
         self._dirty.detach(inode)
-        if given is not None:
-            await self._area.run(self._area.journal.drop_mtime, path)
-        await self._area.done(staged)
         return True
 
-    async def forget_cached(self, *paths: str) -> None:
+    def forget_cached(self, *paths: str) -> None:
         """Something else is at these paths from now on."""
-        await self._reader.forget_paths(*paths)
+        self._reader.forget_paths(*paths)
 
     # ----- somebody else's version -----------------------------------------------------------------------------------
 

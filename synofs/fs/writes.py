@@ -54,7 +54,7 @@ class WriteOptions:
     client: str  # names this machine and mount in hidden names on the NAS: letters, digits, dashes
     hostname: str
     mode: WriteMode = WriteMode.DURABLE
-    in_flight: int = 200  # files at once between "due" and "proved"; how many are sent at once is the store's limit
+    in_flight: int = 1000  # files at once between "due" and "proved"; how many are sent at once is the store's limit
     verify_md5: bool = False
     linger_seconds: float = 0.5  # writeback: time for a rename or utimens that follows a close
     patience_seconds: float = 30.0  # close and fsync give up after so long without a success
@@ -106,6 +106,7 @@ class Writes:
             self._table.given_mtimes = await self.area.run(self.area.journal.mtimes)
             for staged in recovered:
                 await self._attach_recovered(staged)
+            nursery.start_soon(self.area.serve)
             nursery.start_soon(self._confirmer.run)
             await nursery.start(self.queue.run)
             task_status.started()
@@ -220,6 +221,10 @@ class Writes:
             self._writable_until.clear()
         self._writable_until[parent.number] = trio.current_time() + self._options.check_seconds
 
+    def made_here(self, directory: Inode) -> None:
+        """A folder that was just made here can be written to."""
+        self._writable_until[directory.number] = trio.current_time() + self._options.check_seconds
+
     def _check_room(self, grow_bytes: int) -> None:
         """In writeback mode nobody is there to be told later that the volume was full."""
         space = self._space.last_known()
@@ -276,7 +281,7 @@ class Writes:
         inode.kernel_entry = None
         if shown == inode.mtime_ns:
             inode.shown_mtime_ns = None
-            await self.forget_time(path)
+            self.forget_time(path)
         else:
             inode.shown_mtime_ns = shown
             self._table.given_mtimes[path] = (version, shown)
@@ -328,10 +333,10 @@ class Writes:
                 await staged.seal()
             finally:  # a full disk is no reason not to send it
                 self.queue.enqueue(inode, inode.path())
+            staged.rest()
             return
         async with self.hold_place(inode.number):
-            if inode.staged is staged and not inode.writers and not staged.to_be_sent and staged.base is not None:
-                await self.uploads.finish(inode, staged)
+            self.uploads.finish(inode, staged)
 
     async def _send_and_wait(self, inode: Inode) -> None:
         with self._confirmer.urgent():
@@ -360,7 +365,7 @@ class Writes:
         """Forget the staged content for good: the file was unlinked, and its last handle is closed."""
         staged = self.dirty.detach(inode)
         if staged is not None:
-            await self.area.done(staged)
+            await self.area.drop(staged)
 
     async def forget(self, inode: Inode, staged: StagedFile, *, keep: bool, journaled: bool = False) -> None:
         """The name is gone, and `dirty.unlink` was called: nothing is to be sent. `keep`: somebody has the file open.
@@ -369,10 +374,10 @@ class Writes:
         if not keep and inode.staged is staged:
             await self.drop(inode)
 
-    async def forget_time(self, path: str) -> None:
+    def forget_time(self, path: str) -> None:
         """A time that was given to a file on the NAS means nothing any more."""
         if self._table.given_mtimes.pop(path, None) is not None:
-            await self.area.run(self.area.journal.drop_mtime, path)
+            self.area.drop_mtime(path)
 
     def counters(self) -> dict[str, int]:
         return {

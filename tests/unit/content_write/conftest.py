@@ -7,6 +7,7 @@ import pytest
 
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import CacheDir, open_cache_dir
+from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
 from synofs.content.stagingdisk import StagingDisk
 from tests.unit.content_write.crashes import without_threads
@@ -18,7 +19,7 @@ ROOMY = BudgetOptions(max_dirty_bytes=1024 * MIB, floor_bytes=0)
 @pytest.fixture
 def inline_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disk work happens where it is asked for: with virtual time, nothing is left to the speed of threads."""
-    monkeypatch.setattr(StagingDisk, "run", without_threads)
+    monkeypatch.setattr(StagingDisk, "_in_thread", without_threads)
     monkeypatch.setattr(StagingDisk, "run_bulk", without_threads)
 
 
@@ -50,3 +51,9 @@ async def open_area(tmp_path: Path) -> AsyncIterator[Areas]:
     areas = Areas(tmp_path)
     yield areas
     await areas.close_all()
+
+
+async def done(area: StagingArea, staged: StagedFile) -> None:
+    """The NAS has it, and the area has forgotten it."""
+    assert area.done(staged)
+    await area.flush()

@@ -19,11 +19,11 @@ import trio
 from synofs.content.journal import Journal
 
 _STEPS = ("open", "pwrite", "write", "ftruncate", "unlink", "rename", "setxattr", "copy_file_range")
-_JOURNAL = ("_do", "begin_move", "moved")
+_JOURNAL = ("_do", "begin_move", "moved", "_commit")
 
 
 async def without_threads(self: object, work: Callable[..., Any], *args: object) -> Any:
-    """In place of `StagingDisk.run`."""
+    """In place of `StagingDisk._in_thread` and `run_bulk`."""
     await trio.lowlevel.checkpoint()
     return work(*args)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from synofs.content.budget import BudgetOptions
-from synofs.content.errors import LocalDiskFull, StagedFileClosed
+from synofs.content.errors import JournalFailed, LocalDiskFull, StagedFileClosed
+from synofs.content.journal import Journal
 from synofs.content.stagedfile import Attempt, StagedFile
 from synofs.content.staging import StagingArea
 from synofs.content.stagingdisk import StagingDisk
 from synofs.remote import Fingerprint
 from tests.trees import revealing
-from tests.unit.content_write.conftest import Areas
+from tests.unit.content_write.conftest import Areas, done
 
 pytestmark = pytest.mark.trio
 
@@ -226,6 +229,92 @@ async def test_the_range_log_does_not_grow_by_rewriting_the_same_bytes(edit: Sta
     assert area.journal.rows()[0].log_bytes < 100
 
 
+# ----- the journal, together ---------------------------------------------------------------------------------------
+
+
+async def test_what_waits_for_the_journal_at_the_same_time_is_committed_at_once(
+    area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = []
+    commit = Journal._commit
+    monkeypatch.setattr(Journal, "_commit", lambda self: (commits.append(1), commit(self)))
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(lambda number=number: area.stage(f"/s/{number}", None, empty=True))
+    assert len(area.journal.rows()) == 100
+    assert len(commits) < 10
+
+
+async def test_one_failure_takes_back_nothing_of_the_others(area: StagingArea) -> None:
+    outcomes: list[object] = []
+
+    def fail() -> None:
+        area.journal.add_leftover("/s/half-done")
+        raise ValueError("in the middle")
+
+    async def run(work: Callable[[], None]) -> None:
+        try:
+            outcomes.append(await area.run(work))
+        except ValueError as error:
+            outcomes.append(str(error))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, lambda: area.journal.add_leftover("/s/one"))
+        nursery.start_soon(run, fail)
+        nursery.start_soon(run, lambda: area.journal.add_leftover("/s/two"))
+    assert sorted(outcomes, key=str) == [None, None, "in the middle"]
+    assert area.journal.leftovers() == ["/s/one", "/s/two"]
+
+
+async def test_a_commit_that_fails_fails_all_of_them(area: StagingArea, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = []
+
+    def full(journal: Journal) -> None:
+        journal.db.rollback()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def stage(number: int) -> None:
+        try:
+            await area.stage(f"/s/{number}", None, empty=True)
+        except JournalFailed:
+            failed.append(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_commit", full)
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(stage, number)
+    assert sorted(failed) == [0, 1, 2, 3, 4]
+    assert area.journal.rows() == []
+    assert area.budget.dirty_bytes == 0
+
+
+async def test_cancelled_before_its_turn_it_is_not_done_and_after_that_it_is(area: StagingArea) -> None:
+    gate = threading.Event()
+    done_work: list[str] = []
+    result: list[str] = []
+
+    def first() -> None:
+        gate.wait(10)
+
+    async def cancelled(scope: trio.CancelScope) -> None:
+        with scope:
+            await area.run(done_work.append, "never")
+        result.append("cancelled" if scope.cancelled_caught else "ran")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(area.run, first)
+        await wait_all_tasks_blocked()
+        scope = trio.CancelScope()
+        nursery.start_soon(cancelled, scope)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        gate.set()
+    await area.flush()
+    assert (done_work, result) == ([], ["cancelled"])
+
+
 # ----- uploads ----------------------------------------------------------------------------------------------------
 
 
@@ -320,13 +409,16 @@ async def test_so_it_is_if_the_content_changed_during_the_upload(new: StagedFile
     assert new.attempt == Attempt("/s/new", 13, hashlib.md5(b"what was sent").hexdigest())
 
 
-async def test_an_upload_that_arrived_leaves_nothing_open(new: StagedFile, area: StagingArea) -> None:
+async def test_the_journal_knows_what_the_content_starts_from_before_it_changes(
+    new: StagedFile, area: StagingArea
+) -> None:
     await new.write(0, b"x")
     frozen = await new.freeze()
     await new.note_attempt("/s/new")
-    await new.write(0, b"y")
-    await new.placed(Fingerprint(1, 10**9), "md5")
+    new.placed(Fingerprint(1, 10**9), "md5")
     await new.unfreeze(frozen)
+    assert area.journal.rows()[0].base is None  # most often the file is done now, and no row is needed
+    await new.write(0, b"y")
     row = area.journal.rows()[0]
     assert (row.base, row.base_md5, row.attempted, new.attempt) == (Fingerprint(1, 10**9), "md5", None, None)
 
@@ -347,7 +439,7 @@ async def test_a_reader_that_waits_for_the_base_is_told_that_the_file_was_sent(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
         await base.asked.wait()
-        await area.done(edit)
+        await done(area, edit)
         base.gate.set()
     with pytest.raises(StagedFileClosed):
         await edit.write(0, b"x")
@@ -357,18 +449,26 @@ async def test_a_reader_that_waits_for_the_base_is_told_that_the_file_was_sent(
         await edit.truncate(0)
 
 
-async def test_the_end_waits_for_a_large_write(new: StagedFile, area: StagingArea) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(new.write, 0, b"x" * LARGE)
-        await trio.lowlevel.checkpoint()
-        nursery.start_soon(area.done, new)
+async def test_a_file_that_is_just_being_changed_is_not_done(
+    new: StagedFile, area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_bulk = StagingDisk.run_bulk
+
+    async def check(self: StagingDisk, work: Callable, *args: object) -> object:
+        assert not area.done(new)
+        return await run_bulk(self, work, *args)
+
+    monkeypatch.setattr(StagingDisk, "run_bulk", check)
+    await new.write(0, b"x" * LARGE)
+    assert await whole(new) == b"x" * LARGE
+    await done(area, new)
     assert os.listdir(area.data_folder) == []
     assert area.budget.dirty_bytes == 0
 
 
 async def test_when_the_nas_has_it_nothing_is_left(edit: StagedFile, area: StagingArea) -> None:
     await edit.write(0, b"x")
-    await area.done(edit)
+    await done(area, edit)
     assert os.listdir(area.data_folder) == []
     assert area.journal.rows() == []
     assert area.budget.dirty_bytes == 0
@@ -383,7 +483,7 @@ async def test_a_disowned_file_lives_on_without_a_name_until_its_end(edit: Stage
     await edit.write(4, b"more")
     await edit.seal()
     assert (await whole(edit))[:10] == b"minemore" + BASE[8:10]
-    await area.done(edit)
+    await area.drop(edit)
     assert area.budget.dirty_bytes == 0
 
 

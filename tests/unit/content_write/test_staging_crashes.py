@@ -16,7 +16,7 @@ from synofs.content.stagedfile import Attempt, StagedFile
 from synofs.content.staging import StagingArea
 from synofs.remote import Fingerprint
 from tests.trees import revealing
-from tests.unit.content_write.conftest import Areas
+from tests.unit.content_write.conftest import Areas, done
 from tests.unit.content_write.crashes import Crashes
 
 pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("inline_disk")]
@@ -29,6 +29,11 @@ State = dict[str, bytes]  # path -> content, of all that is to be sent
 
 async def fetch(offset: int, length: int) -> bytes:
     return BASE[offset : offset + length]
+
+
+async def placed(staged: StagedFile) -> None:
+    staged.placed(VERSION, None)
+    await staged.save_base()
 
 
 async def state_of(files: list[StagedFile]) -> State:
@@ -107,7 +112,7 @@ async def test_a_new_file_survives_every_step(story: Story, open_area: Areas, ex
     expect_logs(ADOPTED)
     with story.crashes.watch():
         staged = await write_a_new_file(story)
-        await story.act(story.area.done(staged), f=None)
+        await story.act(done(story.area, staged), f=None)
     await check(story, open_area)
 
 
@@ -115,7 +120,7 @@ async def test_an_edit_survives_every_step(story: Story, open_area: Areas, expec
     expect_logs(ADOPTED)
     with story.crashes.watch():
         staged = await edit_an_old_file(story)
-        await story.act(story.area.done(staged), g=None)
+        await story.act(done(story.area, staged), g=None)
     await check(story, open_area)
 
 
@@ -129,7 +134,7 @@ async def test_a_write_during_an_upload_survives_every_step(story: Story, open_a
         await story.act(staged.note_attempt("/s/f"))
         await story.act(staged.write(0, b"SECOND"), f=_second())
         await story.act(staged.write(3, b"."), f=_second(b"."))
-        await story.act(staged.placed(VERSION, None))
+        await story.act(placed(staged))
         await story.act(staged.unfreeze(frozen))  # type: ignore[arg-type]
         await story.act(staged.seal())
     await check(story, open_area)
@@ -149,11 +154,11 @@ async def test_several_files_end_in_any_order(story: Story, open_area: Areas, ex
         await story.act(f.write(0, b"f"), f=b"f")
         await story.act(g.write(0, b"g"), g=b"g")
         await story.act(story.area.disown(f), f=None)
-        await story.act(story.area.done(f))
+        await story.act(story.area.drop(f))
         g.path = "/s/h"
         moved = Changes({g.id: {"path": "/s/h"}})
         await story.act(story.area.moved(None, moved), g=None, h=b"g")
-        await story.act(story.area.done(g), h=None)
+        await story.act(done(story.area, g), h=None)
     await check(story, open_area)
 
 
@@ -359,7 +364,7 @@ async def test_adopted_files_know_path_version_and_time(
     expect_logs("the journal is damaged")
     (found,) = (await open_area(copy.folder)).files.values()
     assert (found.path, found.base, found.mtime_ns) == ("/s/\udce9", VERSION, 7 * 10**9)
-    assert found.attempt == Attempt("/s/\udce9")  # perhaps it had arrived: the upload looks first
+    assert found.attempt == Attempt("/s/\udce9", None, None)  # perhaps it had arrived: the upload looks first
 
 
 async def test_a_data_file_that_says_nothing_of_itself_is_kept(
