@@ -126,6 +126,7 @@ class Problem(Enum):
     NO_SYSTEMD = 64, "the program {program} is missing", "this needs systemd; without it, use /etc/fstab"
     NO_PROGRAM = 65, "the program {name} is missing", "install synofs again"
     NEEDS_ROOT = 66, "this is for root", "run it with sudo; to see what it would do: synofs {command} --print"
+    NO_EXTRA = 67, "this needs more than was installed", "install it as synofs[{extra}], with pipx or pip"
     INTERRUPTED = 130, "interrupted", "nothing was left behind"
 
     @property

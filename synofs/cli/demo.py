@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import importlib.util
 import json
 import os
 import secrets
@@ -56,6 +57,8 @@ def demo(
     ] = False,
 ) -> None:
     """Try synofs without a NAS: mount a simulated one and look around."""
+    if importlib.util.find_spec("uvicorn") is None:
+        raise Failure(Problem.NO_EXTRA, extra="demo")
     # Whoever ends the demo politely gets the same clean end as with Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.ExitStack() as life:

@@ -23,8 +23,9 @@ from typing import TypeVar
 CHECKOUT = Path(__file__).parents[2]
 CACHE = CHECKOUT / ".cache" / "systemd"
 SUITES = {(3, 11): "bookworm", (3, 13): "trixie"}  # the wheels are built here and installed there
-PACKAGES = "systemd,systemd-sysv,dbus,fuse3,python3,python3-venv,udev,kmod,procps"
+PACKAGES = "systemd,systemd-sysv,libpam-systemd,dbus,dbus-user-session,fuse3,python3,python3-venv,udev,kmod,procps"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+PIP_WHEEL = (sys.executable, "-m", "pip", "wheel", "-q")
 BOOT_SECONDS = 60.0
 REBOOT_CODE = 133  # with --keep-unit, systemd-nspawn leaves it to its caller to start it again
 AUTOFS = Path("/dev/autofs")
@@ -67,14 +68,19 @@ def _run(*command: object, **more: object) -> None:
 
 
 def build_wheel(folder: Path) -> Path:
-    """A wheel of this checkout, built from a copy: setuptools leaves its `build/` where the sources are."""
-    sources = folder / "sources"
-    shutil.copytree(CHECKOUT / "synofs", sources / "synofs", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "systemd"):
-        copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
-        copy(CHECKOUT / name, sources / name)
-    _run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, sources, env=_pip())
+    """A wheel of this checkout."""
+    _run(*PIP_WHEEL, "--no-deps", "--wheel-dir", folder, sources(folder), env=_pip())
     return next(folder.glob("synofs-*.whl"))
+
+
+def sources(folder: Path) -> Path:
+    """A copy to build from: setuptools leaves its `build/` where the sources are."""
+    copied = folder / "sources"
+    shutil.copytree(CHECKOUT / "synofs", copied / "synofs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "systemd"):
+        copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
+        copy(CHECKOUT / name, copied / name)
+    return copied
 
 
 def wheelhouse() -> Path:
@@ -87,7 +93,7 @@ def wheelhouse() -> Path:
         if not house.exists():
             fresh = Path(f"{house}.new")
             shutil.rmtree(fresh, ignore_errors=True)
-            _run(sys.executable, "-m", "pip", "wheel", "-q", "--wheel-dir", fresh, *wanted, env=_pip())
+            _run(*PIP_WHEEL, "--wheel-dir", fresh, *wanted, env=_pip())
             fresh.rename(house)
     return house
 

@@ -194,10 +194,16 @@ def test_an_automounted_daemon_that_was_killed_comes_back_at_the_next_touch(mach
     assert letter(machine, FOLDER) == "Dear NAS,\n"
 
 
+@pytest.fixture
+def helpers(machine: Container) -> None:
+    """What README.md tells to do once for fstab."""
+    machine.run("sh", "-c", "for name in mount umount; do ln -sf /usr/local/bin/$name.synofs /sbin/; done")
+
+
 # ----- fstab ----------------------------------------------------------------------------------------------------
 
 
-def test_an_fstab_line_mounts_and_a_second_mount_all_is_no_failure(machine: Container, nas: Nas) -> None:
+def test_an_fstab_line_mounts_and_a_second_mount_all_is_no_failure(machine: Container, nas: Nas, helpers: None) -> None:
     line = f"{nas.url} /mnt/fstab synofs ro,noexec,_netdev,nofail,noauto,x-gvfs-hide,insecure-http,username=anna"
     machine.write("/etc/fstab", f"{line},password-file=/etc/synofs/demand.password,share=docs 0 0\n")
     machine.run("systemctl", "daemon-reload")
@@ -218,7 +224,9 @@ def same(nas: Nas) -> list[str]:
     return [nas.url, "/mnt/fstab", "-o", options]
 
 
-def test_an_ordinary_user_mounts_and_unmounts_what_fstab_leaves_to_users(machine: Container, nas: Nas) -> None:
+def test_an_ordinary_user_mounts_and_unmounts_what_fstab_leaves_to_users(
+    machine: Container, nas: Nas, helpers: None
+) -> None:
     machine.run("mkdir", "-p", "/home/anna/nas", user="anna")
     machine.run("sh", "-c", f"echo '{PASSWORD}' > /home/anna/password", user="anna")
     options = "user,noauto,_netdev,insecure-http,username=anna,password-file=/home/anna/password"
@@ -227,6 +235,29 @@ def test_an_ordinary_user_mounts_and_unmounts_what_fstab_leaves_to_users(machine
     assert letter(machine, "/home/anna/nas/docs", user="anna") == "Dear NAS,\n"
     machine.run("umount", "/home/anna/nas", user="anna")
     assert fstypes(machine, "/home/anna/nas") == []
+
+
+# ----- a user's own systemd -------------------------------------------------------------------------------------
+
+
+def test_a_user_has_a_mount_of_their_own_without_root(machine: Container, nas: Nas) -> None:
+    profile = f'[profiles.own]\nnas = "{nas.url}"\nuser = "anna"\ninsecure-http = true\nmountpoint = "~/own"\n'
+    profile += 'password-file = "~/password"\n'
+    script = f"""
+        mkdir -p ~/own ~/.config/synofs && echo '{PASSWORD}' > ~/password && chmod 600 ~/password
+        printf '%s' '{profile}' > ~/.config/synofs/config.toml
+        export XDG_RUNTIME_DIR=/run/user/$(id -u)
+        synofs units own --enable
+        synofs status ~/own --json"""
+    machine.run("loginctl", "enable-linger", "anna")
+    manager = f"user@{machine.run('id', '-u', 'anna').strip()}.service"
+    until("anna's systemd is there", lambda: is_active(machine, manager))
+    assert "enabled and started synofs@own.service" in machine.run("sh", "-ec", script, user="anna")
+    assert letter(machine, "/home/anna/own/docs", user="anna") == "Dear NAS,\n"
+    machine.run("loginctl", "disable-linger", "anna")
+    until("it ends with the user's systemd", lambda: fstypes(machine, "/home/anna/own") == [])
+    until("and in order", lambda: not is_active(machine, manager))
+    assert "Failed with result" not in machine.run("journalctl", "--no-pager", f"_SYSTEMD_UNIT={manager}")
 
 
 # ----- checks ---------------------------------------------------------------------------------------------------
