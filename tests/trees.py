@@ -42,12 +42,18 @@ def versions_in(data: bytes, offset: int = 0) -> set[int]:
     return found
 
 
-def write_revealing(path: Path, size: int, version: int = 0) -> None:
-    """Written piece by piece: `size` may be larger than memory would like."""
+LONG_AGO = 1_600_000_000
+
+
+def write_revealing(path: Path, size: int, version: int = 0, mtime: int | None = LONG_AGO) -> None:
+    """Written piece by piece: `size` may be larger than memory would like. Of long ago, unless told otherwise (None:
+    now): a NAS shows whole seconds, and what may be written once more within its second is not cached for long."""
     piece = 1 << 20
     with path.open("wb") as file:
         for offset in range(0, size, piece):
             file.write(revealing(min(piece, size - offset), version, offset))
+    if mtime is not None:
+        os.utime(path, (mtime, mtime))
 
 
 def write_sparse(path: Path, size: int, islands: tuple[int, ...] = ()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 from pathlib import Path
 
 import trio
@@ -50,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("user")
     parser.add_argument("password_file", type=Path)
     parser.add_argument("--deadline", type=float, default=30.0, help="seconds for each call of the kernel")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds for a call to the NAS with its repeats")
     parser.add_argument("--ttl", type=float, default=30.0, help="seconds for names and attributes")
     parser.add_argument("--with-bugs", action="store_true", help="fail where a path contains `bug`")
     return parser.parse_args()
@@ -57,7 +59,7 @@ def arguments() -> argparse.Namespace:
 
 async def main(given: argparse.Namespace) -> None:
     password = Secret(given.password_file.read_text().strip())
-    client_options = ClientOptions(given.url, insecure_http=True, metadata_deadline_seconds=4 * given.deadline)
+    client_options = ClientOptions(given.url, insecure_http=True, metadata_deadline_seconds=given.patience)
     async with FileStationClient(client_options, Credentials(given.user, password)) as client:
         store = WithBugs(client) if given.with_bugs else client
         reader = Reader(store, ReaderOptions())
@@ -68,8 +70,15 @@ async def main(given: argparse.Namespace) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(reader.run)
             await nursery.start(fs.run)
+            nursery.start_soon(end_on_signal, mount)
             await mount.serve()
             nursery.cancel_scope.cancel()
+
+
+async def end_on_signal(mount: Mount) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            mount.stop()
 
 
 if __name__ == "__main__":

@@ -234,12 +234,6 @@ def test_a_folder_in_use_is_polled_so_that_changes_show_up_by_themselves(
 SIZE = 8 << 20
 
 
-def make_old(path: Path, size: int) -> None:
-    """Version 0, from long ago: a NAS shows whole seconds, so what is written twice in one second looks alike."""
-    trees.write_revealing(path, size)
-    os.utime(path, (1_500_000_000, 1_500_000_000))
-
-
 def rewrite_in_place(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.write(trees.revealing(size, version=1))
@@ -248,7 +242,7 @@ def rewrite_in_place(path: Path, size: int) -> None:
 
 def replace_by_rename(path: Path, size: int) -> None:
     other = path.with_name("other")
-    trees.write_revealing(other, size, version=1)
+    trees.write_revealing(other, size, version=1, mtime=None)
     other.rename(path)
 
 
@@ -258,7 +252,7 @@ def replace_by_rename(path: Path, size: int) -> None:
 def test_a_file_rewritten_while_a_reader_holds_it_is_never_a_mix(
     served: Path, start_nas: StartNas, start_mount: StartMount, how: Callable, growth: int, ttl: tuple[str, ...]
 ) -> None:
-    make_old(served / "file", SIZE)
+    trees.write_revealing(served / "file", SIZE)
     nas = start_nas(served)
     mount = start_mount(nas, *ttl)
     mount.expect_logs("the file was changed on the NAS")
@@ -297,7 +291,7 @@ def test_a_reader_that_has_everything_in_the_page_cache_keeps_the_old_version(
 def test_a_mapped_file_that_changes_is_an_error_or_the_old_version(
     served: Path, start_nas: StartNas, start_mount: StartMount
 ) -> None:
-    make_old(served / "file", SIZE)
+    trees.write_revealing(served / "file", SIZE)
     mount = start_mount(start_nas(served), *LONG)
     mount.expect_logs("the file was changed on the NAS")
     program = """
@@ -324,7 +318,7 @@ with open(sys.argv[1], "rb") as file:
 def test_a_file_that_changes_between_open_and_first_read_is_read_anew(
     served: Path, start_nas: StartNas, start_mount: StartMount, growth: int
 ) -> None:
-    make_old(served / "file", SIZE)
+    trees.write_revealing(served / "file", SIZE)
     mount = start_mount(start_nas(served), *LONG)
     run("ls", "-l", str(mount.path))
     with open(mount / "file", "rb", buffering=0) as reader:
@@ -335,7 +329,7 @@ def test_a_file_that_changes_between_open_and_first_read_is_read_anew(
 def test_a_file_deleted_while_a_reader_holds_it_is_stale(
     served: Path, start_nas: StartNas, start_mount: StartMount
 ) -> None:
-    make_old(served / "file", SIZE)
+    trees.write_revealing(served / "file", SIZE)
     mount = start_mount(start_nas(served), *LONG)
     with open(mount / "file", "rb", buffering=0) as reader:
         assert trees.versions_in(reader.read(4096)) == {0}
