@@ -15,6 +15,7 @@ from pathlib import Path
 from synofs.app import mounts
 from synofs.app.doctor import Failed, Result, Skipped, not_passed, passed
 from synofs.app.identity import make_runtime_dir
+from synofs.app.units import HELPERS, SBIN
 
 GROUP = "this machine"
 OLDEST_KERNEL = (5, 4)
@@ -96,6 +97,15 @@ def dead_mounts() -> str:
     return "none"
 
 
+def mount_helpers() -> str:
+    """mount(8) and fstab find mount.synofs and umount.synofs."""
+    missing = [name for name in HELPERS if not (SBIN / name).exists()]
+    if missing:
+        programs = " ".join(f'"$(command -v {name})"' for name in missing)
+        raise Skipped(f"not in {SBIN}, which fstab needs: sudo ln -s {programs} {SBIN}/")
+    return f"in {SBIN}"
+
+
 def updatedb() -> str:
     """locate does not crawl the NAS."""
     conf = Path("/etc/updatedb.conf")
@@ -116,6 +126,7 @@ CHECKS: tuple[Callable[[], str], ...] = (
     allow_other,
     control_socket,
     dead_mounts,
+    mount_helpers,
     updatedb,
 )
 

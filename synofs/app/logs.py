@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import traceback
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -34,6 +35,25 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
+class JournalFormatter(RedactingFormatter):
+    """Each line with its priority before it, as systemd's journal takes it from stderr (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+
+def _stderr_is_the_journal() -> bool:
+    stream = os.environ.get("JOURNAL_STREAM")
+    if stream is None:
+        return False
+    status = os.fstat(sys.stderr.fileno())
+    return stream == f"{status.st_dev}:{status.st_ino}"
+
+
 def redact(text: str) -> str:
     return _SECRETS.sub(r"\1***", text)
 
@@ -58,7 +78,10 @@ def _private(path: str, flags: int) -> int:
 
 
 def log_to_stderr(level: str) -> None:
-    _configure(logging.StreamHandler(), "%(levelname)s %(name)s: %(message)s", level)
+    if _stderr_is_the_journal():
+        _configure(logging.StreamHandler(), JournalFormatter("%(name)s: %(message)s"), level)
+    else:
+        _configure(logging.StreamHandler(), RedactingFormatter("%(levelname)s %(name)s: %(message)s"), level)
 
 
 def log_to_file(path: Path, level: str) -> None:
@@ -67,11 +90,11 @@ def log_to_file(path: Path, level: str) -> None:
         path, maxBytes=FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
     )
     os.chmod(path, 0o600)
-    _configure(handler, "%(asctime)s %(levelname)s %(name)s: %(message)s", level)
+    _configure(handler, RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"), level)
 
 
-def _configure(handler: logging.Handler, format_: str, level: str) -> None:
-    handler.setFormatter(RedactingFormatter(format_))
+def _configure(handler: logging.Handler, formatter: RedactingFormatter, level: str) -> None:
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # of other people's libraries

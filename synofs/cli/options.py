@@ -10,6 +10,9 @@ from typing import Annotated
 
 import typer
 
+from synofs.app import profiles
+from synofs.app.errors import Failure
+
 _MACHINE = "This machine"
 _NAS = "Signing in"
 _VIEW = "What the mount shows"
@@ -30,7 +33,16 @@ def _switch(name: str, help_: str, panel: str) -> typer.models.OptionInfo:
 
 NAS_HELP = "https://HOST:5001, USER@HOST, HOST, or the name of a profile"
 
-Nas = Annotated[str, typer.Argument(metavar="NAS", help=NAS_HELP, show_default=False)]
+
+def profile_names(incomplete: str) -> list[str]:
+    """For the shell's completion. A configuration that cannot be read has no names to offer."""
+    try:
+        return [name for name in profiles.load() if name.startswith(incomplete)]
+    except Failure:
+        return []
+
+
+Nas = Annotated[str, typer.Argument(metavar="NAS", help=NAS_HELP, show_default=False, autocompletion=profile_names)]
 Mountpoint = Annotated[str, typer.Argument(metavar="MOUNTPOINT", help="The mounted folder.", show_default=False)]
 
 User = Annotated[str | None, _option("user", "NAME", "The account on the NAS.", _NAS)]

@@ -13,12 +13,21 @@ from synofs.app.credentials import saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.profiles import Profile
 from synofs.app.units import Scope
+from synofs.cli import options as opt
 from synofs.cli.mounting import read_seconds
 from synofs.cli.terminal import say
 
 
 def units(
-    name: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile with a mountpoint.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROFILE",
+            help="A profile with a mountpoint.",
+            show_default=False,
+            autocompletion=opt.profile_names,
+        ),
+    ],
     system: Annotated[
         bool, typer.Option("--system", help="For the machine: mounted at boot (default for root).")
     ] = False,

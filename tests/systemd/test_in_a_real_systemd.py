@@ -9,7 +9,7 @@ import pytest
 from tests.systemd.conftest import PASSWORD, Nas
 from tests.systemd.container import Container, until
 
-pytestmark = [pytest.mark.mount, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(900)]
 
 SERVICE = "synofs@nas.service"
 MOUNT = r"mnt-on\x20demand.mount"
@@ -217,6 +217,23 @@ def test_an_fstab_line_mounts_and_a_second_mount_all_is_no_failure(machine: Cont
         machine.run("umount", "/mnt/fstab")
     assert fstypes(machine, "/mnt/fstab") == []
     until("its daemon has ended", lambda: "synofs" not in daemons(machine))
+
+
+def test_the_line_that_the_manual_recommends_is_an_automount(machine: Container, nas: Nas, helpers: None) -> None:
+    options = "noauto,nofail,_netdev,x-systemd.automount,x-systemd.idle-timeout=2"
+    machine.write("/etc/fstab", f"demand /mnt/fstab synofs {options} 0 0\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "mnt-fstab.automount")
+    try:
+        assert fstypes(machine, "/mnt/fstab") == ["autofs"]
+        assert letter(machine, "/mnt/fstab") == "Dear NAS,\n"
+        assert fstypes(machine, "/mnt/fstab") == ["autofs", "fuse.synofs"]
+        assert "remote-fs.target" in shown(machine, "mnt-fstab.mount", "Before")
+        until("idleness unmounts it", lambda: fstypes(machine, "/mnt/fstab") == ["autofs"])
+    finally:
+        machine.run("systemctl", "stop", "mnt-fstab.automount")
+        machine.write("/etc/fstab", "")
+        machine.run("systemctl", "daemon-reload")
 
 
 def same(nas: Nas) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synofs.app.logs import RedactingFormatter, keep_traceback, log_path, log_to_file, redact
+from synofs.app.logs import JournalFormatter, RedactingFormatter, keep_traceback, log_path, log_to_file, redact
 
 
 @pytest.fixture
@@ -86,3 +86,10 @@ def test_each_mountpoint_has_a_log_of_its_own() -> None:
     assert log_path("/home/anna/nas") != log_path("/home/bert/nas")
     assert log_path("/home/anna/nas").name.startswith("nas-")
     assert log_path("/").name
+
+
+def test_lines_for_the_journal_carry_their_priority() -> None:
+    formatter = JournalFormatter("%(name)s: %(message)s")
+    for level, priority in ((logging.DEBUG, 7), (logging.INFO, 6), (logging.WARNING, 4), (logging.ERROR, 3)):
+        record = logging.LogRecord("synofs.x", level, "x.py", 1, "two\nlines with passwd=secret", None, None)
+        assert formatter.format(record) == f"<{priority}>synofs.x: two\n<{priority}>lines with passwd=***"
