@@ -368,7 +368,12 @@ class Reader:
 
     def _start_stream(self, content: FileContent, start: int) -> None:
         """Without ranges: download to the end of the file. There is one stream per reader, apart from those that a
-        read waits for; each takes bandwidth from the start of the file on."""
+        read waits for; each takes bandwidth from the start of the file on. So it costs nothing to begin with what is
+        missing just before: the kernel sends the reads of a sequential reader out of order now and then."""
+        for gap_start, _ in self._gaps(content, max(0, start - self.options.readahead.slack_bytes), start):
+            if content.fetch_at(gap_start) is None and content.held_at(gap_start) is None:
+                start = gap_start
+                break
         idle = [fetch for fetch in content.fetches if not fetch.waiting]
         for fetch in idle[: max(0, len(content.fetches) + 1 - len(content.readers))]:
             fetch.scope.cancel()

@@ -539,6 +539,19 @@ async def test_without_ranges_a_step_back_is_read_at_once(rig: Rig, no_ranges: M
         assert await file.read(1 * MIB, BLOCK) == revealing(BLOCK, offset=1 * MIB)
 
 
+async def test_without_ranges_reads_out_of_order_share_one_stream(rig: Rig, no_ranges: MemoryStore) -> None:
+    rig.put(BIG)
+    no_ranges.ranges_ignored = True
+    file = rig.open()
+    results: list = []
+    async with trio.open_nursery() as nursery:
+        for number in (3, 1, 2, 0, 4):
+            nursery.start_soon(collect, results, file.read, number * BLOCK, BLOCK)
+            await trio.lowlevel.checkpoint()
+    assert sorted(results) == sorted(revealing(BLOCK, offset=number * BLOCK) for number in range(5))
+    assert no_ranges.count("read_range") == 1
+
+
 async def test_without_ranges_many_readers_all_get_their_bytes(rig: Rig, no_ranges: MemoryStore) -> None:
     size = 16 * MIB
     rig.put(size)
