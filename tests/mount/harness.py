@@ -95,9 +95,6 @@ def simulated_nas(shares: dict[str, Path], *options: str, account_flags: str = "
             yield Nas(process, match[1])
         finally:
             end(process)
-            errors.seek(0)
-        log = errors.read().decode(errors="replace")
-        assert "Traceback" not in log, f"the simulated NAS failed:\n{log}"
 
 
 def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
