@@ -26,9 +26,9 @@ from tests.benchmarks.datasets import Data
 from tests.benchmarks.goals import judge
 from tests.benchmarks.mounts import CONTESTANTS
 from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache
-from tests.benchmarks.servers import SERVERS, Server
+from tests.benchmarks.servers import REPOSITORY, SERVERS, Server
 from tests.benchmarks.stage import Line, Results, Stage
-from tests.benchmarks.workloads import LATENCIES_MS, WORKLOADS, Workload
+from tests.benchmarks.workloads import WORKLOADS, Workload
 
 FREE_BYTES_WANTED = {False: 3 << 30, True: 8 << 30}
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no workload is called {unknown[0]!r}; there are: {', '.join(WORKLOADS)}")
     if given.charts_from:
-        for path in charts.draw(json.loads(given.charts_from.read_text()), given.charts or Path("docs/charts")):
+        for path in charts.draw(json.loads(given.charts_from.read_text()), given.charts or REPOSITORY / "docs/charts"):
             print(path)
         return 0
     signal.signal(signal.SIGTERM, _end_in_order)
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--full", action="store_true", help="the sizes of the goals (quick ones are a tenth)")
     parser.add_argument("--long", action="store_true", help="full, with seven turns each, and the long crash tests")
     parser.add_argument("--laps", type=int, metavar="N", help="turns of each contestant")
-    parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help=f"round trips (default: {LATENCIES_MS})")
+    parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help="round trips (default: 0 20 50)")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw charts (SVG) into it")
     parser.add_argument("--charts-from", type=Path, metavar="JSON", help="draw charts of an earlier run, and no more")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where what is served lies (default: in memory)")
@@ -150,9 +150,8 @@ class Bench:
 
     def _long_tests(self) -> None:
         """Tests that have a long mode: many more crashes than the test suite has time for."""
-        repository = Path(__file__).resolve().parents[2]
         env = {**os.environ, "SYNOFS_LONG_TESTS": "1"}
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", "-k", "crash", "tests"], cwd=repository, env=env)
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", "-k", "crash", "tests"], cwd=REPOSITORY, env=env)
 
     def close(self) -> None:
         for server in self._servers.values():

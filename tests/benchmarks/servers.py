@@ -51,7 +51,7 @@ class Line:
     """The delay proxy in front of a server."""
 
     def __init__(self, target_port: int, log: Path) -> None:
-        command = [sys.executable, "-m", "tests.benchmarks.proxy", "--to", f"127.0.0.1:{target_port}"]
+        command = [sys.executable, "-P", "-m", "tests.benchmarks.proxy", "--to", f"127.0.0.1:{target_port}"]
         self._process = Process(command, log, env={"PYTHONPATH": _python_path()}, talks=True)
         first = self._read_line()
         self.port = int(first.rpartition(":")[2])
@@ -136,7 +136,7 @@ class SimulatedNas(Server):
 
     def _start(self) -> None:
         shares = [f"--share={share.name}={share}" for share in sorted(self.root.iterdir())]
-        command = [sys.executable, "-m", "synofs.simnas", "--listen", "127.0.0.1:0", *shares]
+        command = [sys.executable, "-P", "-m", "synofs.simnas", "--listen", "127.0.0.1:0", *shares]
         command += ["--account", f"{USER}:{PASSWORD}", "--auto-block", "0"]
         self.process = Process(command, self.work / "simnas.log", env={"PYTHONPATH": _python_path()}, talks=True)
         assert self.process.popen.stdout is not None
