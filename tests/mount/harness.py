@@ -145,10 +145,13 @@ def is_mounted(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def mounted(nas: Nas, *options: str, share: str | None = "data", at: Path | None = None) -> Iterator[Mount]:
-    """`synofs mount` with these options, read-only; the mount shows `share`, or all shares."""
+def mounted(
+    nas: Nas, *options: str, share: str | None = "data", at: Path | None = None, writable: bool = False
+) -> Iterator[Mount]:
+    """`synofs mount` with these options, read-only unless `writable`; it shows `share`, or all shares."""
     command = [str(Path(sys.executable).parent / "synofs"), "mount", nas.url, "{mountpoint}", "--user", USER]
-    command += ["--password-file", "{password}", "--insecure-http", "--foreground", "--read-only"]
+    command += ["--password-file", "{password}", "--insecure-http", "--foreground"]
+    command += ["--read-only"] if not writable else []
     command += ["--share", share] if share else []
     with _running(command + list(options), at) as mount:
         yield mount
