@@ -22,6 +22,8 @@ from synofs.app import thumbnail_cache
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
 from synofs.app.feeder import Feeder, FeederOptions
+from synofs.app.notices import Notices
+from synofs.app.notices import is_available as notices_available
 from synofs.app.thumbnail_cache import ThumbnailCache
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
@@ -41,6 +43,7 @@ from synofs.remote import TimedOut, Unavailable, Unreachable
 
 log = logging.getLogger(__name__)
 
+NOTICE_SECONDS = 3.0  # the end waits so long for a desktop to take what there is to tell
 SIGN_IN_SECONDS = 7.5  # so that a host that never answers is reported in under 10, on a busy machine, too
 
 
@@ -52,6 +55,7 @@ class Parts:
     reader: Reader
     filesystem: Filesystem
     mount: Mount
+    notices: Notices | None  # on a desktop
 
 
 async def serve_mount(
@@ -86,14 +90,23 @@ async def serve_mount(
                 desktop,
             )
             await nursery.start(filesystem.run)
-            client.health.on_change = filesystem.nas_changed
+            notices = await _open_notices(settings, filesystem, nursery)
+
+            def nas_changed(there: bool) -> None:
+                filesystem.nas_changed(there)
+                if notices is not None:
+                    notices.nas_changed(there)
+
+            client.health.on_change = nas_changed
             await nursery.start(client.health.run)
 
             mount = Mount(filesystem, _mount_options(settings), notifier)
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
-                task_status.started(Parts(client, reader, filesystem, mount))
+                task_status.started(Parts(client, reader, filesystem, mount, notices))
             pending = await filesystem.finish(within_seconds=settings.drain_seconds)  # the kernel has let go
+            if notices is not None:
+                await notices.finish(within_seconds=NOTICE_SECONDS)
             nursery.cancel_scope.cancel()
         if pending:
             raise Failure(Problem.UPLOADS_PENDING, pending=pending)
@@ -210,6 +223,22 @@ def _open_feeder(settings: Settings, client: FileStationClient) -> Feeder | None
         at_once=max(1, settings.max_requests // 2),
     )
     return Feeder(client.thumbnail, ThumbnailCache(thumbnail_cache.cache_home() / "thumbnails"), options)
+
+
+async def _open_notices(settings: Settings, filesystem: Filesystem, nursery: trio.Nursery) -> Notices | None:
+    if not notices_available():
+        return None
+    writes = filesystem.writes
+    notices = Notices(
+        settings.address.host,
+        writes.drain if writes is not None else None,
+        lambda: filesystem.counters().get("pending_uploads", 0),
+    )
+    await nursery.start(notices.run)
+    if writes is not None:
+        writes.uploads.on_conflict = notices.conflict
+        writes.uploads.on_refusal = notices.refusal
+    return notices
 
 
 def _write_options(settings: Settings, staging: StagingArea | None) -> WriteOptions | None:

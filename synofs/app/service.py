@@ -129,6 +129,7 @@ class _Service:
         """Succeed only if all that was written is on the NAS."""
         assert self._parts is not None
         writes = self._parts.filesystem.writes
+        started = trio.current_time()
         if writes is not None:
             with trio.move_on_after(float(str(arguments.get("timeout_seconds", DEFAULT_FLUSH_SECONDS)))):
                 await writes.drain()
@@ -137,6 +138,8 @@ class _Service:
             raise Failure(Problem.UPLOADS_PENDING, pending=status["pending_uploads"])
         if status["failed_uploads"]:
             raise Failure(Problem.UPLOADS_FAILED, failed=status["failed_uploads"])
+        if self._parts.notices is not None:
+            self._parts.notices.waited(trio.current_time() - started)
         return {}
 
     async def _umount(self, arguments: Arguments) -> dict[str, Any]:

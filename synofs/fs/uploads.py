@@ -9,6 +9,7 @@ name, and whoever has it open goes on writing there); or a failure, which the qu
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -61,6 +62,8 @@ class Uploads:
         self._placing = placing
         self.conflicts: list[tuple[str, str]] = []  # (path, where our version went)
         self.refusals: list[tuple[str, str]] = []  # (path, why)
+        self.on_conflict: Callable[[str, str], None] = lambda path, ours: None
+        self.on_refusal: Callable[[str, str, str], None] = lambda path, why, kept: None  # `kept`: where on this disk
 
     async def base(self, inode: Inode, staged: StagedFile, offset: int, length: int) -> bytes | memoryview:
         """Bytes of the version that the edit started from."""
@@ -159,6 +162,7 @@ class Uploads:
         path, parent = inode.path(), inode.parent
         assert parent is not None
         self.conflicts.append((path, placed.path))
+        self.on_conflict(path, placed.path)
         log.warning(
             "%s: somebody else changed it meanwhile; their version keeps the name, yours is %s",
             printable(path),
@@ -184,6 +188,7 @@ class Uploads:
             path, parent = inode.path(), inode.parent
             kept = await self._area.refuse(staged, str(error))
             self.refusals.append((path, str(error)))
+            self.on_refusal(path, str(error), kept)
             log.error("%s: refused by the NAS (%s); what was written is kept in %s", printable(path), error, kept)
             is_new = staged.base is None
             self._dirty.detach(inode)
