@@ -55,7 +55,7 @@ class State(Enum):
 class Entry(Generic[_T]):
     """One dirty thing in the queue."""
 
-    __slots__ = ("again", "attempts", "due", "error", "item", "name", "state", "step")
+    __slots__ = ("again", "attempts", "due", "error", "item", "name", "refused", "state", "step")
 
     def __init__(self, item: _T, name: str) -> None:
         self.item = item
@@ -65,6 +65,7 @@ class Entry(Generic[_T]):
         self.attempts = 0
         self.again = False  # asked for while it was being sent
         self.error: Exception | None = None
+        self.refused = False  # `error` is the NAS's last word
         self.step = trio.Event()  # set and replaced at each change of state
 
     def to(self, state: State) -> None:
@@ -147,7 +148,8 @@ class Writeback(Generic[_T]):
         """Nobody wants it any more. An upload under way is the caller's to wait for."""
         entry = self._entries.pop(id(item), None)
         if entry is not None:
-            entry.error = None
+            if not entry.refused:
+                entry.error = None
             entry.to(State.IDLE)
 
     def rename(self, item: _T, name: str) -> None:
@@ -284,10 +286,12 @@ class Writeback(Generic[_T]):
             self._wait(entry, pause * random.uniform(0.75, 1.25))
             return
         log.error("%s: the NAS refuses it for good: %s", entry.name, error)
+        entry.refused = True  # putting it aside discards it here: who waits is told all the same
         try:
             await self._refuse(entry.item, error)
         except Exception:
             log.exception("%s: it could not be put aside, and stays in the queue", entry.name)
+            entry.refused = False
             self._wait(entry, self._options.longest_pause_seconds)
         else:
             self._leave(entry)

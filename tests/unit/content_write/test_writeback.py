@@ -67,6 +67,7 @@ class Rig:
             self.refuse_fails -= 1
             raise OSError("no room in the recovery folder")
         item.refused = error
+        self.queue.discard(item)  # it is clean from here on, as for the filesystem
 
     def state(self, item: Item) -> State | None:
         return next((entry.state for entry in self.queue.entries if entry.item is item), None)
