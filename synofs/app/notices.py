@@ -20,6 +20,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
@@ -90,7 +91,7 @@ class Notices:
                 while True:
                     try:
                         notices.append(self._receiver.receive_nowait())
-                    except trio.WouldBlock:
+                    except (trio.WouldBlock, trio.EndOfChannel):
                         break
                 for one in merged(notices):
                     await self._show(one)
@@ -187,17 +188,8 @@ def notify(notice: Notice, replaces: int) -> int:
         "/org/freedesktop/Notifications", "org.freedesktop.Notifications", "org.freedesktop.Notifications"
     )
     hints = {"urgency": ("y", _CRITICAL if notice.is_critical else _NORMAL), "desktop-entry": ("s", "synofs")}
-    # The body is markup for some desktops, and a file's name may look like it.
-    arguments = (
-        "synofs",
-        replaces,
-        "network-server",
-        notice.summary,
-        html.escape(notice.body, quote=False),
-        [],
-        hints,
-        -1,
-    )
+    body = html.escape(notice.body, quote=False)  # markup for some desktops, and a file's name may look like it
+    arguments: tuple[Any, ...] = ("synofs", replaces, "network-server", notice.summary, body, [], hints, -1)
     with open_dbus_connection(bus="SESSION") as connection:
         reply = connection.send_and_get_reply(
             new_method_call(service, "Notify", "susssasa{sv}i", arguments), timeout=BUS_SECONDS

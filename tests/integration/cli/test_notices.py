@@ -47,7 +47,7 @@ def faults(nas: Nas, *found: dict[str, object]) -> None:
 def test_a_conflict_is_told_with_the_name_of_our_version(
     own_nas: Nas, synofs: Synofs, screen: NotificationService
 ) -> None:
-    synofs.expected_in_the_log.append("somebody else changed it meanwhile")
+    synofs.expected_in_the_log += ["changed it meanwhile", "changed on the NAS while"]
     synofs.mount(own_nas)
     with (synofs.mountpoint / "docs" / "plan.txt").open("a") as file:
         file.write("two\n")
@@ -64,11 +64,11 @@ def test_a_refused_upload_is_told_and_stays_until_it_is_read(
 ) -> None:
     synofs.expected_in_the_log += ["refuses it for good", "refused by the NAS", "flush:", "quota"]
     synofs.mount(own_nas)
-    faults(own_nas, {"kind": "error", "api": "SYNO.FileStation.Upload", "code": 415})
+    faults(own_nas, {"kind": "quota", "bytes": 1})
     with pytest.raises(OSError, match="uota"):
-        (synofs.mountpoint / "docs" / "<b>big</b>.txt").write_text("too much\n")
+        (synofs.mountpoint / "docs" / "<b>big.txt").write_text("too much\n")
     (shown,) = screen.wait_for(1)
-    assert shown.summary == "Not saved on 127.0.0.1: <b>big</b>.txt"
+    assert shown.summary == "Not saved on 127.0.0.1: <b>big.txt"
     assert "is kept in" in shown.body
     assert shown.urgency == 2
     synofs("umount", synofs.mountpoint)
@@ -79,6 +79,7 @@ def test_a_nas_that_goes_and_comes_back_is_told_and_when_all_is_sent(
 ) -> None:
     synofs.expected_in_the_log += ["not sent yet", "does not answer", "the NAS", "WARNING"]
     synofs.mount(own_nas, "--write-mode", "writeback")
+    (synofs.mountpoint / "docs" / "plan.txt").read_text()  # so that it is known
     faults(own_nas, {"kind": "drop"})
     (synofs.mountpoint / "docs" / "plan.txt").write_text("written while it was away\n")
     away = screen.wait_for(1)[0]
@@ -96,7 +97,7 @@ def test_a_nas_that_goes_and_comes_back_is_told_and_when_all_is_sent(
 def test_without_a_session_bus_or_anybody_on_it_nothing_is_different(
     own_nas: Nas, synofs: Synofs, monkeypatch: pytest.MonkeyPatch, bus: str
 ) -> None:
-    synofs.expected_in_the_log.append("somebody else changed it meanwhile")
+    synofs.expected_in_the_log += ["changed it meanwhile", "changed on the NAS while"]
     for address in (bus, "unix:path=/nonexistent/bus", ""):
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
         synofs.mount(own_nas)
