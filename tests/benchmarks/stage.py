@@ -143,16 +143,20 @@ class Stage:
         self.work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
         self._results = results
         self._mount: Mount | None = None
+        self._mounts = 0
 
     def size(self, *, quick: int, full: int) -> int:
         return full if self.full else quick
 
-    def mount(self, folder: str, *options: str) -> Mount:
-        """Not mounted yet. The first of a stage has an empty cache, a later one finds what the earlier left."""
+    def mount(self, folder: str, *options: str, remount: bool = False) -> Mount:
+        """Not mounted yet. Its caches are empty, or with `remount` what the mount before has left."""
         assert self.contestant is not None
+        if not remount:
+            self._mounts += 1
+        work = self.work / f"mount-{self._mounts}"
         self.server.refresh(self.data.version)
         drop_page_cache()
-        self._mount = Mount(self.contestant, self.server, folder, self.work, options=options)
+        self._mount = Mount(self.contestant, self.server, folder, work, options=options)
         return self._mount
 
     def watch(self, mount: Mount | None = None) -> Watch:

@@ -283,7 +283,7 @@ def disk_cache(stage: Stage) -> None:
         _read_all(stage, mount.path, size)
         # A player that closes a film leaves the cache the time to write; a mount that is told to end may take it, too.
         time.sleep(2)
-    with stage.mount(name) as mount:
+    with stage.mount(name, remount=True) as mount:
         watch = stage.watch(mount)
         _read_all(stage, mount.path, size)
         watch.record(f"{size // MIB} MiB, cached, after a remount", payload_bytes=size)
@@ -401,8 +401,8 @@ def ready(stage: Stage) -> None:
     with stage.mount(name) as mount:
         _read_all(stage, mount.path / "00000.bin", 32 << 10)
         time.sleep(2)
-    fill_cache(stage.work, files)
-    mount = stage.mount(name)
+    fill_cache(mount.work, files)
+    mount = stage.mount(name, remount=True)
     started = time.perf_counter()
     with mount:
         os.listdir(mount.path)
