@@ -199,7 +199,7 @@ class MemoryStore:
             raise NotFound("no such file", path=path)
         if len(node.content) != size:
             raise Changed("another size", path=path)
-        assert 0 <= offset < offset + length <= size, (offset, length, size)
+        assert 0 <= offset <= offset + length <= size, (offset, length, size)
         if self.ignores_ranges:
             self.ranges_ignored = True
         position = offset
