@@ -33,12 +33,14 @@ class DirtyFiles:
             self._remember(inode)
             self._queue.add(inode, inode.path())
 
-    def detach(self, inode: Inode) -> StagedFile | None:
-        """The inode is clean again, or nobody wants its content. Returns what it had."""
+    def detach(self, inode: Inode, *, refused: bool = False) -> StagedFile | None:
+        """The inode is clean again, or nobody wants its content. Returns what it had. `refused`: the queue is about to
+        drop it by itself, and to tell why to who waits for it."""
         staged = inode.staged
         if staged is None:
             return None
-        self._queue.discard(inode)
+        if not refused:
+            self._queue.discard(inode)
         if not staged.unlinked:
             self._leave_place(inode)
         inode.staged = None

@@ -33,7 +33,7 @@ from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listing import Listing, ListingOptions, Notifier
 from synofs.fs.listings import Listings
 from synofs.fs.moves import Mover
-from synofs.fs.names import NAME_MAX_BYTES, remote_name
+from synofs.fs.names import HIDDEN_PREFIX, NAME_MAX_BYTES, remote_name
 from synofs.fs.namespace import Namespace
 from synofs.fs.renames import Renames
 from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
@@ -171,7 +171,10 @@ class Filesystem:
         return inode
 
     async def getattr(self, inode: Inode) -> None:
-        """Return with `inode`'s attributes within their TTL. The root never needs the NAS."""
+        """Return with `inode`'s attributes within their TTL. The root never needs the NAS, and what was unlinked here
+        is as it was."""
+        if inode.gone and inode.name.startswith(HIDDEN_PREFIX):
+            return
         await self._attributes.renew_if_old(inode)
 
     def valid_seconds(self, inode: Inode) -> float:

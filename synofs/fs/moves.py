@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+import secrets
 from datetime import datetime
 from enum import IntEnum
 from typing import Protocol
@@ -147,9 +148,20 @@ class Mover:
                 await self._hidden.make_again(move.temp_dir)  # perhaps somebody has removed it
                 await self._store.move(move.source, move.temp_dir, overwrite=False)
         if at <= _At.ENTERED:
-            await self._store.rename(_entered(move), dest_name)
+            await self._give_name(_entered(move), dest_name)
         overwrite = move.replaces is not None and await self._check_version(move.dest, move.replaces)
         await self._store.move(_renamed(move), dest_dir, overwrite=overwrite)
+
+    async def _give_name(self, path: str, name: str) -> None:
+        try:
+            await self._store.rename(path, name)
+        except Exists:
+            folder, old = posixpath.split(path)
+            if old.casefold() != name.casefold():
+                raise
+            step = f"{name} {secrets.token_hex(4)}"
+            await self._store.rename(path, step)
+            await self._store.rename(f"{folder}/{step}", name)
 
     async def _go_back(self, move: Move) -> None:
         """Bring the source to its old place. What cannot get there is shown beside the target, as a conflict copy."""

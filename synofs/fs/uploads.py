@@ -191,7 +191,7 @@ class Uploads:
             self.on_refusal(path, str(error), kept)
             log.error("%s: refused by the NAS (%s); what was written is kept in %s", printable(path), error, kept)
             is_new = staged.base is None
-            self._dirty.detach(inode)
+            self._dirty.detach(inode, refused=True)
             inode.checked_at = float("-inf")
             if is_new and parent is not None:
                 self._listings.remove(parent, inode)

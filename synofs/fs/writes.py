@@ -303,7 +303,12 @@ class Writes:
             await self._send_and_wait(inode)
         else:
             await staged.seal()
-            self.queue.enqueue(inode, inode.path(), linger_seconds=self._options.linger_seconds)
+            self._enqueue(inode)
+
+    def _enqueue(self, inode: Inode) -> None:
+        """Nobody waits for it: a rename or a change of times that follows at once shall cost no second upload."""
+        linger_seconds = 0.0 if self.durable else self._options.linger_seconds
+        self.queue.enqueue(inode, inode.path(), linger_seconds=linger_seconds)
 
     async def sync(self, inode: Inode) -> None:
         """fsync: the NAS has it when this returns."""
@@ -332,7 +337,7 @@ class Writes:
             try:
                 await staged.seal()
             finally:  # a full disk is no reason not to send it
-                self.queue.enqueue(inode, inode.path())
+                self._enqueue(inode)
             staged.rest()
             return
         async with self.hold_place(inode.number):

@@ -40,8 +40,8 @@ def _build(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.number
     entry.st_mode = (stat.S_IFDIR if inode.is_dir else stat.S_IFREG) | fs.mode(inode)
-    # 1 for folders too: find(1) reads 2 as "no subfolders in here".
-    entry.st_nlink = 1
+    # 1 for folders too: find(1) reads 2 as "no subfolders in here". 0 for what was unlinked and is still open.
+    entry.st_nlink = 0 if inode.gone else 1
     entry.st_uid = fs.options.uid
     entry.st_gid = fs.options.gid
     entry.st_size = inode.size

@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import CacheDir, open_cache_dir
 from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
-from synofs.content.stagingdisk import StagingDisk
+from synofs.fs.writes import WriteMode
 from tests.unit.content_write.crashes import without_threads
+from tests.unit.content_write.nas import Nas
+from tests.unit.content_write.rig import Rig, use_nas_clock
 
 MIB = 1024 * 1024
 ROOMY = BudgetOptions(max_dirty_bytes=1024 * MIB, floor_bytes=0)
@@ -19,8 +22,7 @@ ROOMY = BudgetOptions(max_dirty_bytes=1024 * MIB, floor_bytes=0)
 @pytest.fixture
 def inline_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disk work happens where it is asked for: with virtual time, nothing is left to the speed of threads."""
-    monkeypatch.setattr(StagingDisk, "_in_thread", without_threads)
-    monkeypatch.setattr(StagingDisk, "run_bulk", without_threads)
+    monkeypatch.setattr(trio.to_thread, "run_sync", without_threads)
 
 
 class Areas:
@@ -57,3 +59,37 @@ async def done(area: StagingArea, staged: StagedFile) -> None:
     """The NAS has it, and the area has forgotten it."""
     assert area.done(staged)
     await area.flush()
+
+
+@pytest.fixture
+def nas(monkeypatch: pytest.MonkeyPatch) -> Nas:
+    nas = Nas("s")
+    use_nas_clock(monkeypatch, nas)
+    return nas
+
+
+@pytest.fixture(params=list(WriteMode), ids=lambda mode: mode.value)
+def mode(request: pytest.FixtureRequest) -> WriteMode:
+    return request.param
+
+
+@pytest.fixture
+async def rig(nas: Nas, mode: WriteMode, open_area: Areas, inline_disk: None, nursery: trio.Nursery) -> Rig:
+    """A mount in both modes."""
+    rig = Rig(nas, await open_area(), mode)
+    await rig.start(nursery)
+    return rig
+
+
+@pytest.fixture
+async def durable(nas: Nas, open_area: Areas, inline_disk: None, nursery: trio.Nursery) -> Rig:
+    rig = Rig(nas, await open_area(), WriteMode.DURABLE)
+    await rig.start(nursery)
+    return rig
+
+
+@pytest.fixture
+async def writeback(nas: Nas, open_area: Areas, inline_disk: None, nursery: trio.Nursery) -> Rig:
+    rig = Rig(nas, await open_area(), WriteMode.WRITEBACK)
+    await rig.start(nursery)
+    return rig

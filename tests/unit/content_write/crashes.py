@@ -22,8 +22,8 @@ _STEPS = ("open", "pwrite", "write", "ftruncate", "unlink", "rename", "setxattr"
 _JOURNAL = ("_do", "begin_move", "moved", "_commit")
 
 
-async def without_threads(self: object, work: Callable[..., Any], *args: object) -> Any:
-    """In place of `StagingDisk._in_thread` and `run_bulk`."""
+async def without_threads(work: Callable[..., Any], *args: object, limiter: object = None) -> Any:
+    """In place of `trio.to_thread.run_sync`."""
     await trio.lowlevel.checkpoint()
     return work(*args)
 

@@ -32,6 +32,7 @@ from synofs.remote import (
 )
 
 SECOND = 10**9
+EPOCH = 1_700_000_000 * SECOND
 PIECE_BYTES = 64 * 1024
 
 
@@ -99,7 +100,7 @@ class Nas:
     # ----- what a test, or another client, does ---------------------------------------------------------------------
 
     def now_ns(self) -> int:
-        return int(trio.current_time()) * SECOND
+        return int(trio.current_time()) * SECOND + EPOCH
 
     def folder(self, path: str) -> None:
         self.nodes[path] = Node(None, self._time(), self._time())
@@ -144,6 +145,9 @@ class Nas:
         meeting = Meeting(method, happening, path, after, times, skip)
         self._meetings.append(meeting)
         return meeting
+
+    def meet_nothing_more(self) -> None:
+        self._meetings.clear()
 
     def gate(self, method: str, *, path: str | None = None, after: bool = False, skip: int = 0) -> Gate:
         gate = Gate()
@@ -249,6 +253,9 @@ class Nas:
             raise Changed("another size", path=path)
         for start in range(offset, offset + length, PIECE_BYTES):
             await on_data(start, memoryview(content)[start : min(start + PIECE_BYTES, offset + length)])
+
+    def clock_seconds(self) -> float | None:
+        return self.now_ns() / SECOND
 
     async def space(self, share: str) -> Space | None:
         await self._call("space", share)

@@ -1,0 +1,641 @@
+"""Content: what create, write, truncate, times, close and fsync do and promise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from synofs.content.errors import LocalDiskFull
+from synofs.fs.errors import AccessDenied, EntryExists
+from synofs.fs.writes import WriteMode
+from synofs.remote import (
+    FileTooBig,
+    InputOutput,
+    NoSpace,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    RemoteError,
+    Rights,
+    SignInRefused,
+    Unreachable,
+)
+from tests.trees import revealing
+from tests.unit.content_write.conftest import ROOMY, Areas
+from tests.unit.content_write.nas import SECOND, Nas
+from tests.unit.content_write.rig import PATIENCE, Rig
+from tests.unit.virtual_time import in_virtual_time
+
+pytestmark = in_virtual_time
+
+BIG = revealing(3_000_000)
+
+
+# ----- closing ----------------------------------------------------------------------------------------------
+
+
+async def test_in_durable_mode_close_returns_when_the_nas_has_the_file(durable: Rig, nas: Nas) -> None:
+    await durable.create("/s/f", b"content")
+    assert nas.files() == {"/s/f": b"content"}
+    assert durable.writes.counters()["pending_uploads"] == 0
+
+
+async def test_in_durable_mode_a_small_file_costs_one_upload_and_one_look(durable: Rig, nas: Nas) -> None:
+    await durable.names()
+    nas.calls.clear()
+    await durable.create("/s/f", b"content")
+    assert nas.methods() == ["upload", "get_entries"]
+
+
+async def test_in_writeback_mode_close_returns_before_the_nas_has_the_file(writeback: Rig, nas: Nas) -> None:
+    await writeback.create("/s/f", b"content")
+    assert nas.files() == {}
+    (row,) = writeback.area.journal.rows()
+    assert (row.path, row.size) == ("/s/f", 7)  # on the local disk it is
+    assert writeback.writes.counters()["pending_uploads"] == 1
+    assert await writeback.flushed() == {"/s/f": b"content"}
+    assert writeback.area.journal.rows() == []
+
+
+async def test_in_writeback_mode_it_is_sent_soon_by_itself(writeback: Rig, nas: Nas) -> None:
+    await writeback.create("/s/f", b"content")
+    await trio.sleep(2)
+    assert nas.files() == {"/s/f": b"content"}
+
+
+async def test_fsync_means_the_nas_in_both_modes(rig: Rig, nas: Nas) -> None:
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    await rig.fs.write(number, 0, b"content")
+    await rig.fs.fsync(number)
+    assert nas.files() == {"/s/f": b"content"}
+    await rig.fs.write(number, 7, b" and more")
+    await rig.fs.fsync(number)
+    assert nas.files()["/s/f"] == b"content and more"
+    await rig.close(number)
+
+
+@pytest.mark.parametrize("error", [QuotaExceeded, NoSpace, PermissionDenied, FileTooBig, InputOutput])
+async def test_in_durable_mode_close_tells_why_the_nas_refused(
+    durable: Rig, nas: Nas, error: type[RemoteError], expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("the NAS refuses it for good", "what was written is kept in")
+    nas.meet("upload", error("no"))
+    with pytest.raises(error):
+        await durable.create("/s/f", b"content")
+    assert await durable.names() == []
+    (row,) = durable.area.still_refused()
+    assert (durable.area.folder / "recovery" / row.data).read_bytes() == b"content"
+    assert durable.writes.counters()["failed_uploads"] == 1
+
+
+async def test_in_durable_mode_close_gives_up_after_its_patience_and_the_upload_goes_on(
+    durable: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    nas.meet("upload", Unreachable("away"), times=8)
+    started = trio.current_time()
+    with pytest.raises(Unreachable):
+        await durable.create("/s/f", b"content")
+    assert trio.current_time() - started == pytest.approx(PATIENCE, abs=1)
+    assert await durable.names() == ["f"]
+    assert await durable.read("/s/f") == b"content"
+    assert await durable.flushed() == {"/s/f": b"content"}
+
+
+async def test_in_durable_mode_a_short_trouble_is_not_told(
+    durable: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    nas.meet("upload", Unreachable("away"), times=3)
+    await durable.create("/s/f", b"content")
+    assert nas.files() == {"/s/f": b"content"}
+
+
+async def test_what_a_person_has_to_mend_at_the_account_is_waited_for(
+    writeback: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    nas.meet("upload", SignInRefused("password changed"), times=30)
+    await writeback.create("/s/f", b"content")
+    assert await writeback.flushed() == {"/s/f": b"content"}
+    assert writeback.area.still_refused() == []
+
+
+async def test_in_writeback_mode_a_final_refusal_is_kept_and_shown(
+    writeback: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("the NAS refuses it for good", "what was written is kept in")
+    nas.file("/s/old", b"old")
+    nas.meet("upload", QuotaExceeded("quota"), times=2)
+    await writeback.create("/s/new", b"new content")
+    await writeback.create("/s/old", b"edited")
+    assert await writeback.flushed() == {"/s/old": b"old"}
+    assert await writeback.names() == ["old"]
+    assert await writeback.read("/s/old") == b"old"
+    assert writeback.writes.counters()["failed_uploads"] == 2
+    kept = {row.path: (writeback.area.folder / "recovery" / row.data) for row in writeback.area.still_refused()}
+    assert {path: file.read_bytes() for path, file in kept.items()} == {"/s/new": b"new content", "/s/old": b"edited"}
+
+
+async def test_a_shells_redirection_costs_one_upload_and_no_empty_file_in_between(rig: Rig, nas: Nas) -> None:
+    """`> file` opens, duplicates, and closes the first descriptor before anything is written."""
+    nas.file("/s/f", b"old")
+    seen = []
+    nas.meet("move", lambda: seen.append(nas.files()["/s/f"]), times=9)
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    await rig.fs.flush(number)
+    await trio.sleep(5)
+    await rig.fs.write(number, 0, b"new")
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": b"new"}
+    assert (rig.uploads(), seen) == (["f"], [b"old"])
+
+
+async def test_an_empty_file_is_sent_when_its_last_handle_is_closed(rig: Rig, nas: Nas) -> None:
+    await rig.create("/s/f")
+    await trio.sleep(2)
+    assert nas.files() == {"/s/f": b""}
+
+
+async def test_closing_what_was_not_written_costs_nothing(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"content")
+    await rig.close(await rig.open("/s/f", os.O_RDWR))
+    await trio.sleep(2)
+    assert (nas.count("upload"), rig.area.journal.rows()) == (0, [])
+
+
+async def test_two_writers_of_one_file_are_sent_when_each_closes(durable: Rig, nas: Nas) -> None:
+    first = await durable.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    second = await durable.open("/s/f", os.O_WRONLY)
+    await durable.fs.write(first, 0, b"first ")
+    await durable.close(first)
+    assert nas.files()["/s/f"] == b"first "
+    await durable.fs.write(second, 6, b"second")
+    await durable.close(second)
+    assert nas.files()["/s/f"] == b"first second"
+
+
+async def test_a_write_while_it_is_sent_is_sent_after_it(writeback: Rig, nas: Nas) -> None:
+    gate = nas.gate("upload", path="/s/f")
+    number = await writeback.open("/s/f", os.O_RDWR | os.O_CREAT)
+    await writeback.fs.write(number, 0, b"first")
+    await writeback.fs.flush(number)
+    await gate.reached.wait()
+    await writeback.fs.write(number, 0, b"SECOND")
+    gate.open()
+    await writeback.close(number)
+    assert await writeback.read("/s/f") == b"SECOND"
+    assert await writeback.flushed() == {"/s/f": b"SECOND"}
+
+
+async def test_a_file_opened_again_right_when_its_upload_ends_is_not_lost(writeback: Rig, nas: Nas) -> None:
+    """Between the proof and the end of the staged file there is no moment in which a write could fall into nothing."""
+    await writeback.create("/s/f", b"0")
+    for number in range(1, 30):
+        done = trio.Event()
+        nas.meet("get_entries", done.set, after=True)
+        await done.wait()
+        await writeback.create("/s/f", b"%d" % number)
+    assert await writeback.flushed() == {"/s/f": b"29"}
+
+
+# ----- flags --------------------------------------------------------------------------------------------------
+
+
+async def test_o_trunc_downloads_nothing(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", BIG)
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_TRUNC)
+    await rig.fs.write(number, 10, b"new")
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": bytes(10) + b"new"}
+    assert nas.count("read_range") == 0
+
+
+async def test_o_trunc_alone_empties_the_file(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"old")
+    await rig.close(await rig.open("/s/f", os.O_RDONLY | os.O_TRUNC))
+    assert await rig.flushed() == {"/s/f": b""}
+
+
+async def test_o_excl_refuses_an_existing_name(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"old")
+    parent = await rig.at("/s")
+    with pytest.raises(EntryExists):
+        await rig.fs.create(parent, b"f", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    inode, number = await rig.fs.create(parent, b"f", os.O_WRONLY | os.O_CREAT)
+    await rig.close(number)
+    assert (inode.size, await rig.flushed()) == (3, {"/s/f": b"old"})
+
+
+async def test_o_append_writes_at_the_end_whatever_the_offset(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/log", b"one\n")
+    first = await rig.open("/s/log", os.O_WRONLY | os.O_APPEND)
+    second = await rig.open("/s/log", os.O_WRONLY | os.O_APPEND)
+    await rig.fs.write(first, 0, b"two\n")
+    await rig.fs.write(second, 0, b"three\n")
+    await rig.fs.write(first, 0, b"four\n")
+    await rig.close(first)
+    await rig.close(second)
+    assert await rig.flushed() == {"/s/log": b"one\ntwo\nthree\nfour\n"}
+
+
+async def test_a_file_without_write_permission_is_refused_at_open(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"old")
+    nas.nodes["/s/f"].rights = Rights.READ
+    for flags in (os.O_RDWR, os.O_WRONLY, os.O_RDONLY | os.O_TRUNC):
+        with pytest.raises(AccessDenied):
+            await rig.open("/s/f", flags)
+    assert nas.files() == {"/s/f": b"old"}
+
+
+# ----- changing a few bytes ---------------------------------------------------------------------------------------
+
+
+async def test_changing_a_few_bytes_of_a_big_file_downloads_nothing_before_its_upload(writeback: Rig, nas: Nas) -> None:
+    nas.file("/s/f", BIG)
+    number = await writeback.open("/s/f", os.O_RDWR)
+    await writeback.fs.write(number, 1_000_000, b"mine")
+    assert bytes(await writeback.fs.read(number, 1_000_000, 4)) == b"mine"
+    assert nas.count("read_range") == 0
+    await writeback.close(number)
+    assert await writeback.flushed() == {"/s/f": BIG[:1_000_000] + b"mine" + BIG[1_000_004:]}
+
+
+async def test_the_upload_fetches_each_missing_byte_at_most_once(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", BIG)
+    await rig.edit("/s/f", 0, b"w" * 2_000_000)
+    assert await rig.flushed() == {"/s/f": b"w" * 2_000_000 + BIG[2_000_000:]}
+    fetched = sum(call.length for call in nas.calls if call.method == "read_range")
+    assert len(BIG) - 2_000_000 <= fetched <= len(BIG)  # reading ahead may have begun from an earlier byte
+
+
+async def test_readers_see_what_was_written_at_once_and_after_the_upload(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", BIG)
+    reader = await rig.open("/s/f")
+    writer = await rig.open("/s/f", os.O_RDWR)
+    await rig.fs.write(writer, 5, b"mine")
+    expected = BIG[:5] + b"mine" + BIG[9:20]
+    assert bytes(await rig.fs.read(reader, 0, 20)) == expected
+    await rig.close(writer)
+    await rig.flushed()
+    assert bytes(await rig.fs.read(reader, 0, 20)) == expected
+    await rig.close(reader)
+
+
+async def test_a_reader_waiting_for_the_rest_while_the_file_is_sent_gets_it(writeback: Rig, nas: Nas) -> None:
+    nas.file("/s/f", BIG)
+    await writeback.edit("/s/f", 0, b"mine")
+    reader = await writeback.open("/s/f")
+    gate = nas.gate("read_range")
+    got: list[bytes] = []
+
+    async def read() -> None:
+        got.append(bytes(await writeback.fs.read(reader, 2_999_000, 1000)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await gate.reached.wait()
+        nursery.start_soon(writeback.writes.drain)
+        await trio.sleep(5)
+        gate.open()
+    assert got == [BIG[2_999_000:]]
+    assert nas.files()["/s/f"] == b"mine" + BIG[4:]
+
+
+async def test_an_edit_whose_other_half_was_removed_is_kept(
+    rig: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("refuses it for good", "kept in")
+    nas.file("/s/f", BIG)
+    number = await rig.open("/s/f", os.O_RDWR)
+    await rig.fs.write(number, 10, b"mine")
+    nas.delete("/s/f")
+    if rig.mode is WriteMode.DURABLE:
+        with pytest.raises(RemoteError):
+            await rig.close(number)
+    else:
+        await rig.close(number)
+    assert await rig.flushed() == {}
+    (row,) = rig.area.still_refused()
+    kept = rig.area.folder / "recovery" / row.data
+    assert kept.read_bytes()[10:14] == b"mine"
+    assert kept.with_name(kept.name + ".ranges").exists()  # and which bytes are ours
+
+
+# ----- truncating ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 5, 10, 5000])
+async def test_truncate_by_path_cuts_and_extends(rig: Rig, nas: Nas, size: int) -> None:
+    nas.file("/s/f", b"0123456789")
+    await rig.truncate("/s/f", size)
+    assert (await rig.at("/s/f")).size == size
+    assert await rig.flushed() == {"/s/f": b"0123456789"[:size].ljust(size, b"\0")}
+
+
+async def test_truncating_to_the_same_size_costs_nothing(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"0123456789")
+    await rig.truncate("/s/f", 10)
+    await trio.sleep(2)
+    assert (nas.count("upload"), rig.area.journal.rows()) == (0, [])
+
+
+async def test_ftruncate_waits_for_close(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"0123456789")
+    number = await rig.open("/s/f", os.O_RDWR)
+    await rig.fs.setattr(await rig.at("/s/f"), size=4, mtime_ns=None, number=number)
+    assert nas.count("upload") == 0
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": b"0123"}
+
+
+# ----- times ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_time_set_before_close_goes_with_the_upload(rig: Rig, nas: Nas) -> None:
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    await rig.fs.write(number, 0, b"content")
+    await rig.fs.setattr(await rig.at("/s/f"), size=None, mtime_ns=5 * SECOND + 7, number=number)
+    await rig.close(number)
+    await rig.flushed()
+    assert nas.nodes["/s/f"].mtime_ns == 5 * SECOND
+    assert (await rig.at("/s/f")).mtime_ns == 5 * SECOND
+
+
+async def test_in_writeback_mode_a_time_set_right_after_close_goes_with_the_one_upload(
+    writeback: Rig, nas: Nas
+) -> None:
+    await writeback.create("/s/f", b"content")
+    await writeback.utimens("/s/f", 5 * SECOND)
+    await writeback.flushed()
+    assert (nas.nodes["/s/f"].mtime_ns, nas.count("upload")) == (5 * SECOND, 1)
+
+
+async def test_a_time_given_to_a_file_on_the_nas_is_remembered_here(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"content", mtime=1000)
+    await rig.utimens("/s/f", 5 * SECOND)
+    assert (await rig.at("/s/f")).shown_mtime_ns == 5 * SECOND
+    assert nas.count("upload") == 0
+    assert rig.area.journal.mtimes() == {"/s/f": (nas.version("/s/f"), 5 * SECOND)}
+    await rig.utimens("/s/f", 1000 * SECOND)
+    assert (await rig.at("/s/f")).shown_mtime_ns is None
+    await rig.area.flush()
+    assert rig.area.journal.mtimes() == {}
+
+
+async def test_a_given_time_ends_with_the_version_that_it_was_given_to(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"content", mtime=1000)
+    await rig.utimens("/s/f", 5 * SECOND)
+    await rig.edit("/s/f", 0, b"C")
+    await rig.flushed()
+    inode = await rig.at("/s/f")
+    assert (inode.shown_mtime_ns, inode.mtime_ns) == (None, nas.nodes["/s/f"].mtime_ns)
+    assert rig.area.journal.mtimes() == {}
+
+
+async def test_the_time_shown_from_the_first_write_on_is_the_one_that_the_nas_gets(rig: Rig, nas: Nas) -> None:
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    await rig.fs.write(number, 0, b"content")
+    shown = (await rig.at("/s/f")).mtime_ns
+    await rig.close(number)
+    await rig.flushed()
+    assert nas.nodes["/s/f"].mtime_ns == shown == (await rig.at("/s/f")).mtime_ns
+
+
+# ----- somebody else ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conflict_logs(expect_logs: Callable[..., None]) -> None:
+    expect_logs("/s/f: somebody else changed it meanwhile")
+
+
+def ours(rig: Rig) -> bytes:
+    """The content of the conflict copy."""
+    ((path, copy),) = rig.writes.conflicts
+    assert path == "/s/f"
+    return rig.nas.files()[copy]
+
+
+async def test_somebody_elses_change_and_ours_both_survive(rig: Rig, nas: Nas, conflict_logs: None) -> None:
+    nas.file("/s/f", b"old")
+    number = await rig.open("/s/f", os.O_RDWR | os.O_TRUNC)
+    await rig.fs.write(number, 0, b"ours")
+    nas.write("/s/f", b"theirs")
+    await rig.close(number)
+    files = await rig.flushed()
+    assert (files["/s/f"], ours(rig), len(files)) == (b"theirs", b"ours", 2)
+    assert await rig.read("/s/f") == b"theirs"
+    assert rig.writes.counters()["conflicts"] == 1
+
+
+async def test_after_a_conflict_the_open_file_is_the_conflict_copy(rig: Rig, nas: Nas, conflict_logs: None) -> None:
+    """A program that goes on writing makes no second copy, and never writes into theirs."""
+    nas.file("/s/f", b"old")
+    number = await rig.open("/s/f", os.O_RDWR | os.O_TRUNC)
+    await rig.fs.write(number, 0, b"ours")
+    nas.write("/s/f", b"theirs")
+    for piece in range(3):
+        await rig.fs.fsync(number)
+        await rig.fs.write(number, 4 + piece, b"+")
+    await rig.close(number)
+    files = await rig.flushed()
+    assert (files["/s/f"], ours(rig), len(files)) == (b"theirs", b"ours+++", 2)
+    assert len(await rig.names()) == 2
+
+
+async def test_an_edit_of_what_was_read_is_not_put_over_a_version_that_was_not(
+    rig: Rig, nas: Nas, conflict_logs: None
+) -> None:
+    """The program has read the old version. That the mount knows of the new one by now makes no difference."""
+    nas.file("/s/f", b"old content")
+    number = await rig.open("/s/f", os.O_RDWR)
+    assert await rig.read_all(number) == b"old content"
+    nas.write("/s/f", b"their content")
+    await rig.fs.refresh("/s")
+    assert (await rig.at("/s/f")).size == 13
+    await rig.fs.write(number, 0, b"OUR")
+    await rig.close(number)
+    files = await rig.flushed()
+    assert files["/s/f"] == b"their content"
+    assert ours(rig) == b"OUR content"
+
+
+async def test_what_cannot_be_fetched_any_more_is_filled_from_theirs_and_put_beside_it(
+    rig: Rig, nas: Nas, conflict_logs: None, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("/s/f: changed on the NAS while parts of it were edited here")
+    nas.file("/s/f", BIG)
+    number = await rig.open("/s/f", os.O_RDWR)
+    await rig.fs.write(number, 1000, b"mine")
+    theirs = revealing(2_000_000, 7)
+    nas.write("/s/f", theirs)
+    await rig.close(number)
+    files = await rig.flushed()
+    assert files["/s/f"] == theirs
+    assert ours(rig) == theirs[:1000] + b"mine" + theirs[1004:] + bytes(1_000_000)
+
+
+async def test_an_appender_that_read_nothing_appends_to_the_present_version(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"one\n")
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_APPEND)
+    nas.write("/s/f", b"one\ntwo\n")
+    await rig.fs.refresh("/s")
+    await rig.fs.write(number, 0, b"three\n")
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": b"one\ntwo\nthree\n"}
+
+
+async def test_a_file_removed_by_somebody_else_comes_back_with_the_edit(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"old")
+    number = await rig.open("/s/f", os.O_RDWR | os.O_TRUNC)
+    nas.delete("/s/f")
+    await rig.fs.write(number, 0, b"ours")
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": b"ours"}
+
+
+async def test_a_write_to_a_file_that_is_known_to_be_gone_is_kept(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"")
+    number = await rig.open("/s/f", os.O_WRONLY)
+    await rig.names()
+    nas.delete("/s/f")
+    await rig.fs.refresh("/s")
+    assert await rig.names() == []
+    await rig.fs.write(number, 0, b"ours")
+    assert await rig.names() == ["f"]
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": b"ours"}
+
+
+async def test_saving_twice_within_a_second_is_no_conflict_and_asks_for_the_md5(rig: Rig, nas: Nas) -> None:
+    await rig.create("/s/f", b"one")
+    await rig.writes.drain()
+    await rig.create("/s/f", b"two")
+    assert await rig.flushed() == {"/s/f": b"two"}
+    await rig.create("/s/f", b"SIX")
+    assert await rig.flushed() == {"/s/f": b"SIX"}
+    assert rig.writes.conflicts == []
+    assert await rig.read("/s/f") == b"SIX"
+
+
+async def test_somebody_elses_change_within_the_second_of_ours_survives(
+    durable: Rig, nas: Nas, conflict_logs: None
+) -> None:
+    await durable.create("/s/f", b"ours")
+    nas.write("/s/f", b"them")
+    await durable.create("/s/f", b"more")
+    assert (nas.files()["/s/f"], ours(durable)) == (b"them", b"more")
+
+
+# ----- refused early ------------------------------------------------------------------------------------------------
+
+
+async def test_in_writeback_mode_a_folder_that_cannot_be_written_to_refuses_create(writeback: Rig, nas: Nas) -> None:
+    nas.meet("check_writable", PermissionDenied("no"))
+    with pytest.raises(PermissionDenied):
+        await writeback.create("/s/f", b"x")
+    assert (await writeback.names(), writeback.area.journal.rows()) == ([], [])
+
+
+async def test_the_question_is_asked_once_per_folder(writeback: Rig, nas: Nas) -> None:
+    for number in range(20):
+        await writeback.create(f"/s/{number}", b"x")
+    assert nas.count("check_writable") == 1
+    await writeback.mkdir("/s/new")
+    await writeback.create("/s/new/f", b"x")
+    assert nas.count("check_writable") == 1  # what was made here can be written to
+
+
+async def test_a_nas_that_is_away_does_not_refuse_writeback(
+    writeback: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    await writeback.names()
+    nas.meet("check_writable", Unreachable("away"))
+    nas.meet("upload", Unreachable("away"), times=3)
+    await writeback.create("/s/f", b"x")
+    assert await writeback.flushed() == {"/s/f": b"x"}
+
+
+async def test_in_writeback_mode_more_than_the_nas_has_room_for_is_refused(writeback: Rig, nas: Nas) -> None:
+    nas.free_bytes = 1000
+    await writeback.names()
+    writeback.fs.statfs()
+    await wait_all_tasks_blocked()
+    await writeback.create("/s/f", b"x" * 900)
+    number = await writeback.open("/s/g", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(NoSpace):
+        await writeback.fs.write(number, 0, b"y" * 200)
+    with pytest.raises(NoSpace):
+        await writeback.truncate("/s/g", 200)
+    await writeback.fs.write(number, 0, b"y" * 100)
+    await writeback.close(number)
+    assert await writeback.flushed() == {"/s/f": b"x" * 900, "/s/g": b"y" * 100}
+
+
+async def test_a_full_budget_refuses_the_writer_and_keeps_what_is_unsent(
+    nas: Nas, mode: WriteMode, open_area: Areas, inline_disk: None, nursery: trio.Nursery
+) -> None:
+    rig = Rig(nas, await open_area(budget=ROOMY.__class__(max_dirty_bytes=1000, floor_bytes=0)), mode)
+    await rig.start(nursery)
+    number = await rig.open("/s/f", os.O_RDWR | os.O_CREAT)
+    await rig.fs.write(number, 0, b"x" * 1000)
+    with pytest.raises(LocalDiskFull):
+        await rig.fs.write(number, 1000, b"y")
+    assert await rig.read_all(number) == b"x" * 1000
+    await rig.close(number)
+    assert await rig.flushed() == {"/s/f": b"x" * 1000}
+    assert rig.area.budget.dirty_bytes == 0
+    await rig.create("/s/g", b"z" * 1000)  # room again
+
+
+async def test_a_local_disk_that_fails_when_closing_does_not_keep_the_file_from_the_nas(
+    writeback: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await writeback.open("/s/f", os.O_RDWR | os.O_CREAT)
+    await writeback.fs.write(number, 0, b"content")
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            await writeback.close(number)
+    await trio.sleep(5)
+    assert nas.files() == {"/s/f": b"content"}
+
+
+async def test_nothing_of_a_folder_that_is_gone_is_lost(rig: Rig, nas: Nas, expect_logs: Callable[..., None]) -> None:
+    expect_logs("refuses it for good", "kept in")
+    nas.folder("/s/d")
+    number = await rig.open("/s/d/f", os.O_WRONLY | os.O_CREAT)
+    await rig.fs.write(number, 0, b"content")
+    nas.delete("/s/d")
+    if rig.mode is WriteMode.DURABLE:
+        with pytest.raises(NotFound):
+            await rig.close(number)
+    else:
+        await rig.close(number)
+    await rig.flushed()
+    (row,) = rig.area.still_refused()
+    assert (rig.area.folder / "recovery" / row.data).read_bytes() == b"content"
+
+
+async def test_inodes_of_sent_files_are_let_go(rig: Rig, nas: Nas) -> None:
+    """Pins of unsent files, on them and on their folders, are all taken back."""
+    await rig.mkdir("/s/d")
+    await rig.mkdir("/s/d/e")
+    for number in range(5):
+        await rig.create(f"/s/d/e/{number}", b"x")
+    await rig.rename("/s/d/e", "/s/e2")
+    await rig.flushed()
+    for path in ("/s", "/s/d", "/s/e2", *(f"/s/e2/{number}" for number in range(5))):
+        inode = await rig.at(path)
+        assert (path, inode.opens, inode.writers, inode.staged) == (path, 0, 0, None)
+    assert rig.area.files == {}
