@@ -370,7 +370,7 @@ class Reader:
         """Without ranges: download to the end of the file. There is one stream per reader, apart from those that a
         read waits for; each takes bandwidth from the start of the file on. So it costs nothing to begin with what is
         missing just before: the kernel sends the reads of a sequential reader out of order now and then."""
-        for gap_start, _ in self._gaps(content, max(0, start - self.options.readahead.slack_bytes), start):
+        for gap_start, _ in self._gaps(content, max(0, start - self.options.request_bytes), start):
             if content.fetch_at(gap_start) is None and content.held_at(gap_start) is None:
                 start = gap_start
                 break
