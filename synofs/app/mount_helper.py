@@ -138,12 +138,23 @@ def unmount_call(arguments: Sequence[str]) -> None:
         return
     try:
         with ControlClient.connect(entry) as daemon:
-            daemon.ask("umount", timeout_seconds=UNMOUNT_SECONDS, within_seconds=UNMOUNT_SECONDS + 20)
+            _flush(daemon)
+            # By this process and not by the daemon: while an automount expires, whoever does not belong to systemd's
+            # process group has to wait for the end of it.
+            unmount(entry.mountpoint)
             daemon.wait_for_end(END_SECONDS)
     except Failure as failure:
         if failure.problem is not Problem.DAEMON_GONE:
             raise
         unmount(entry.mountpoint)  # it cannot be asked, but it waits for uploads by itself before it ends
+
+
+def _flush(daemon: ControlClient) -> None:
+    try:
+        daemon.ask("flush", timeout_seconds=UNMOUNT_SECONDS, within_seconds=UNMOUNT_SECONDS + END_SECONDS)
+    except Failure as failure:
+        if failure.problem is not Problem.UPLOADS_FAILED:  # those are safe in the recovery folder
+            raise
 
 
 class _Parser(argparse.ArgumentParser):
