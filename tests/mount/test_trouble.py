@@ -297,7 +297,7 @@ def test_a_nas_that_ignores_ranges_is_read_all_the_same(
     nas = start_nas(served, "--quirk", "range-requests=ignored")
     mount = start_mount(nas)
     assert run("cat", str(mount / "big")) == trees.revealing(size)
-    assert nas.calls["download"] <= 4
+    assert nas.calls["download"] <= 8, "those that were asked for before the first answer, and one stream"
     descriptor = os.open(mount / "big", os.O_RDONLY | os.O_DIRECT)
     try:
         for offset in (20 << 20, 4096, 12 << 20):
