@@ -1,0 +1,155 @@
+"""The crash harness: writers write, the daemon is killed, and whatever was acknowledged must be on the NAS.
+
+A trial: writers append numbered records to files and make new ones; each acknowledgement (a close, an fsync or a write
+that returned) is reported through a pipe before the next step. At a random moment the daemon gets SIGKILL. The next
+mount recovers, and when it has flushed, the NAS is compared with what was acknowledged: every acknowledged record has
+to be there, in order and whole.
+
+`python -m tests.model.crash --trials 500` runs it alone and prints the numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.model.live import LiveMount, live_mount, python
+
+# Records are 64 bytes: file, number, padding. A writer reports "kind file number" after each acknowledgement.
+WRITER = r"""
+import os, sys, random
+root, who, seed = sys.argv[1:]
+rng = random.Random(seed)
+def say(*words): os.write(1, (" ".join(map(str, words)) + "\n").encode())
+def record(name, number): return f"{name} {number:08d}".ljust(63, ".").encode() + b"\n"
+numbers = {}
+try:
+    for step in range(100000):
+        name = f"{who}-{rng.randrange(4)}" if rng.random() < 0.6 else f"{who}-new-{seed}-{step}"
+        fd = os.open(os.path.join(root, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for _ in range(rng.choice((1, 1, 2, 20))):
+            number = numbers.get(name, 0)
+            os.write(fd, record(name, number))
+            numbers[name] = number + 1
+            say("written", name, number)
+        if rng.random() < 0.1:
+            os.fsync(fd)
+            say("synced", name, numbers[name] - 1)
+        os.close(fd)
+        say("closed", name, numbers[name] - 1)
+except OSError as error:
+    say("stopped", error.errno)
+"""
+
+
+@dataclass
+class Tally:
+    trials: int = 0
+    acknowledged: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.trials} trials, {self.acknowledged} acknowledged writes, {len(self.lost)} lost"
+
+
+class Writers:
+    """Some writer processes and what they were told is safe."""
+
+    def __init__(self, root: Path, count: int, seed: str) -> None:
+        self.last: dict[str, int] = {}  # file -> number of its last acknowledged record
+        self.acknowledged = 0
+        self._processes = [python(WRITER, str(root), f"w{number}", f"{seed}-{number}") for number in range(count)]
+        self._threads = [threading.Thread(target=self._listen, args=(process,)) for process in self._processes]
+        for thread in self._threads:
+            thread.start()
+
+    def _listen(self, process) -> None:
+        for line in process.stdout:
+            words = line.decode().split()
+            if words[0] != "stopped":
+                _, name, number = words
+                self.last[name] = max(self.last.get(name, -1), int(number))
+                self.acknowledged += words[0] == "written"
+
+    def finish(self) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait(30)
+        for thread in self._threads:
+            thread.join(30)
+        for process in self._processes:
+            process.stdout.close()
+            process.stderr.close()
+
+
+def lost_records(served: Path, last: dict[str, int]) -> list[str]:
+    """What of the acknowledged is not on the NAS."""
+    lost = []
+    for name, number in sorted(last.items()):
+        try:
+            data = (served / name).read_bytes()
+        except FileNotFoundError:
+            lost.append(f"{name}: the file is not there")
+            continue
+        expected = b"".join(f"{name} {n:08d}".ljust(63, ".").encode() + b"\n" for n in range(number + 1))
+        if not data.startswith(expected):
+            lost.append(f"{name}: {number + 1} records were acknowledged, {len(data)} bytes are there")
+    return lost
+
+
+def run(folder: Path, trials: int, seed: int, *options: str, kills_per_check: int = 10) -> Tally:
+    """`trials` kills; every `kills_per_check` of them everything is flushed and compared."""
+    rng = random.Random(seed)
+    tally = Tally()
+    with live_mount(folder, *options) as (mount, served):
+        while tally.trials < trials:
+            unchecked = {}
+            for _ in range(min(kills_per_check, trials - tally.trials)):
+                name = f"trial{tally.trials}"
+                unchecked[name] = one_kill(mount, name, rng, tally)
+            mount.flush()
+            for name, last in unchecked.items():
+                tally.lost += [f"{name}/{text}" for text in lost_records(served / name, last)]
+    return tally
+
+
+def one_kill(mount: LiveMount, folder: str, rng: random.Random, tally: Tally) -> dict[str, int]:
+    """Returns what was acknowledged in `folder` before the daemon was killed. The mount is up again then."""
+    (mount.root / folder).mkdir()
+    writers = Writers(mount.root / folder, count=2, seed=f"{rng.random()}")
+    time.sleep(rng.uniform(0.03, 0.2))
+    mount.kill()
+    writers.finish()
+    tally.trials += 1
+    tally.acknowledged += writers.acknowledged
+    mount.start()
+    return writers.last
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--write-mode", choices=("durable", "writeback"), default="writeback")
+    words = parser.parse_args()
+    print(f"seed {words.seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        tally = run(Path(folder), words.trials, words.seed, "--write-mode", words.write_mode)
+    print(tally)
+    for text in tally.lost[:20]:
+        print("  lost:", text)
+    return bool(tally.lost)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Random operations through the real mount, against a plain directory: after every flush the NAS equals the model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.model.live import LiveMount, live_mount, tree_of
+
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(600)]
+
+NAMES = ["a", "b", "c", "Ä ö", "x.txt", "[b]"]
+names = st.sampled_from(NAMES)
+folders = st.sampled_from(["", "d", "e", "d/f"])
+contents = st.one_of(
+    st.binary(max_size=40), st.integers(1, 300_000).map(lambda n: (b"%07d" % n) * (n // 7 + 1)), st.just(b"")
+)
+
+
+class MountModel(RuleBasedStateMachine):
+    """Each step is done twice: below the mount and in a directory on the local disk. Both must say the same."""
+
+    mount: ClassVar[LiveMount]
+    served: ClassVar[Path]
+    faults: ClassVar[list[dict]]
+
+    @initialize()
+    def begin(self) -> None:
+        self.model = Path(tempfile.mkdtemp())
+        self.name = self.model.name
+        (self.mount.root / self.name).mkdir()
+        self.fresh = True
+
+    def teardown(self) -> None:
+        if hasattr(self, "model"):
+            self.compare()
+            shutil.rmtree(self.model)
+
+    def both(self, action, *paths: str) -> None:
+        """Do it in both places; the outcome is the same, or the same errno."""
+        outcomes = []
+        for root in (self.model, self.mount.root / self.name):
+            try:
+                outcomes.append(action(*[root / path for path in paths]))
+            except OSError as error:
+                outcomes.append(f"errno {error.errno}")
+        assert outcomes[0] == outcomes[1], f"{paths}: {outcomes}"
+
+    @rule(folder=folders, name=names, data=contents)
+    def write(self, folder: str, name: str, data: bytes) -> None:
+        self.both(lambda path: path.write_bytes(data), f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=folders, name=names, data=contents)
+    def append(self, folder: str, name: str, data: bytes) -> None:
+        def action(path: Path) -> int:
+            with open(path, "ab") as file:
+                file.write(data)
+                return file.tell()
+
+        self.both(action, f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=folders, name=names, data=st.binary(min_size=1, max_size=2000), offset=st.integers(0, 400_000))
+    def write_at(self, folder: str, name: str, data: bytes, offset: int) -> None:
+        def action(path: Path) -> int:
+            with open(path, "r+b") as file:
+                file.seek(offset)
+                file.write(data)
+            return path.stat().st_size
+
+        self.both(action, f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=folders, name=names, size=st.integers(0, 400_000))
+    def truncate(self, folder: str, name: str, size: int) -> None:
+        self.both(lambda path: os.truncate(path, size), f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=folders, name=names)
+    def read(self, folder: str, name: str) -> None:
+        self.both(lambda path: path.read_bytes(), f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=folders, name=names)
+    def unlink(self, folder: str, name: str) -> None:
+        self.both(lambda path: path.unlink(), f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=st.sampled_from(["d", "e", "d/f"]))
+    def mkdir(self, folder: str) -> None:
+        self.both(lambda path: path.mkdir(), folder)
+
+    @rule(folder=st.sampled_from(["d", "e", "d/f"]))
+    def rmdir(self, folder: str) -> None:
+        self.both(lambda path: path.rmdir(), folder)
+
+    @rule(folders=st.tuples(folders, folders), names=st.tuples(names, names))
+    def rename(self, folders: tuple[str, str], names: tuple[str, str]) -> None:
+        old, new = (f"{folder}/{name}".lstrip("/") for folder, name in zip(folders, names, strict=True))
+        self.both(lambda source, target: source.rename(target) and None, old, new)
+
+    @rule(names=st.sampled_from([("d", "e"), ("e", "d"), ("d/f", "e"), ("d", "d2"), ("d2", "d")]))
+    def rename_folder(self, names: tuple[str, str]) -> None:
+        self.both(lambda source, target: source.rename(target) and None, *names)
+
+    @rule(folder=folders, name=names, mtime=st.integers(1_000_000_000, 2_000_000_000))
+    def set_mtime(self, folder: str, name: str, mtime: int) -> None:
+        def action(path: Path) -> int:
+            os.utime(path, (mtime, mtime))
+            return int(path.stat().st_mtime) if path.is_file() else 0
+
+        self.both(action, f"{folder}/{name}".lstrip("/"))
+
+    @rule(folder=folders)
+    def listing(self, folder: str) -> None:
+        self.both(lambda path: sorted(os.listdir(path)), folder or ".")
+
+    @rule()
+    def compare(self) -> None:
+        self.mount.flush()
+        assert tree_of(self.served / self.name) == tree_of(self.model)
+
+    @precondition(lambda self: self.faults)
+    @rule(data=st.data())
+    def trouble(self, data: st.DataObject) -> None:
+        fault = data.draw(st.sampled_from(self.faults))
+        note(f"fault {fault}")
+        self.mount.nas.fault(**fault)
+
+    @rule(crash=st.booleans())
+    def remount(self, crash: bool) -> None:
+        with contextlib.suppress(Exception):
+            self.mount.nas.clear_faults()
+        if crash:
+            self.mount.kill()
+        else:
+            self.mount.stop()
+        self.mount.start()
+
+    @invariant()
+    def is_up(self) -> None:
+        assert self.mount.is_mounted()
+
+
+FAULTS = [
+    {"kind": "drop", "method": "upload", "when": "request", "after_bytes": 2000, "times": 1},
+    {"kind": "drop", "method": "list", "after_bytes": 20, "times": 1},
+    {"kind": "error", "method": "upload", "code": 402, "times": 2},
+    {"kind": "error", "method": "upload", "code": 402, "when": "after", "times": 1},
+    {"kind": "error", "method": "start", "code": 402, "times": 1},
+    {"kind": "error", "method": "list", "code": 119, "times": 1},
+    {"kind": "error", "method": "upload", "code": 119, "times": 1},
+    {"kind": "delay", "seconds": 0.2, "times": 3},
+    {"kind": "expire_sids"},
+]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("faults", [[], FAULTS], ids=["calm", "faults"])
+@pytest.mark.parametrize("mode", ["durable", "writeback"])
+def test_after_every_flush_the_nas_equals_the_model(
+    tmp_path: Path, stack: ExitStack, mode: str, faults: list[dict]
+) -> None:
+    mount, served = stack.enter_context(live_mount(tmp_path, "--write-mode", mode, "--dir-ttl", "1"))
+
+    class Machine(MountModel):
+        pass
+
+    Machine.mount, Machine.served, Machine.faults = mount, served, faults
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
