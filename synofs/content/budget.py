@@ -35,7 +35,7 @@ class DiskBudget:
                 f"{self.dirty_bytes:,} bytes wait for the NAS, and --cache-size allows {options.max_dirty_bytes:,}"
             )
         coming = max(grow_bytes, write_bytes)
-        if self._unchecked_bytes + coming >= options.check_every_bytes:
+        if coming > 0 and self._unchecked_bytes + coming >= options.check_every_bytes:
             free = os.statvfs(self._folder)
             if free.f_bavail * free.f_frsize < options.floor_bytes + coming:
                 raise LocalDiskFull(f"the disk that holds {self._folder} is almost full")

@@ -141,7 +141,8 @@ class StagingDisk:
     async def _run_waiting(self) -> None:
         jobs, self._jobs = self._jobs, []
         if jobs:
-            await self._in_thread(self._run_all, jobs)
+            with trio.CancelScope(shield=True):  # they are not only the caller's
+                await self._in_thread(self._run_all, jobs)
 
     async def _in_thread(self, work: Callable[..., _T], *args: object) -> _T:
         return await trio.to_thread.run_sync(work, *args, limiter=self._thread)

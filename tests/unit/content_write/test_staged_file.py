@@ -315,6 +315,17 @@ async def test_cancelled_before_its_turn_it_is_not_done_and_after_that_it_is(are
     assert (done_work, result) == ([], ["cancelled"])
 
 
+async def test_what_was_put_off_is_done_although_whoever_took_it_along_is_cancelled(area: StagingArea) -> None:
+    put_off: list[int] = []
+    for number in range(3):
+        area._disk.later(put_off.append, number)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await area.flush()
+    await area.flush()
+    assert put_off == [0, 1, 2]
+
+
 # ----- uploads ----------------------------------------------------------------------------------------------------
 
 
