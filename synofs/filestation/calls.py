@@ -89,7 +89,7 @@ def thumbnail(path: str, size: str) -> ApiCall:
 # None of these is repeated once it may have reached the NAS.
 
 
-def _change(api: str, version: int, method: str, about: str, /, **parameters: Any) -> ApiCall:
+def _change(api: str, version: int, method: str, about: str | None, /, **parameters: Any) -> ApiCall:
     return replace(_call(api, version, method, about, **parameters), idempotent=False)
 
 
@@ -108,9 +108,16 @@ def rename(path: str, new_name: str) -> ApiCall:
     )  # fmt: skip
 
 
-def delete(path: str) -> ApiCall:
-    """The blocking form, which refuses a folder that has entries."""
-    return _change("SYNO.FileStation.Delete", 2, "delete", path, path=[path], recursive=False)
+def delete(path: str, *, recursive: bool = False) -> ApiCall:
+    """The blocking form, which refuses a folder that has entries, unless it is `recursive`."""
+    return _change("SYNO.FileStation.Delete", 2, "delete", path, path=[path], recursive=recursive)
+
+
+def delete_start(paths: Sequence[str], about: str) -> ApiCall:
+    """The form for much at once, with all below."""
+    return _change(
+        "SYNO.FileStation.Delete", 2, "start", about, path=list(paths), recursive=True, accurate_progress=True
+    )
 
 
 def copy_move_start(path: str, dest_dir: str, *, overwrite: bool, remove_source: bool) -> ApiCall:
@@ -152,18 +159,16 @@ def station_info() -> ApiCall:
     return _call("SYNO.FileStation.Info", 2, "get", None)
 
 
-def search_start(folder: str, pattern: str, *, recursive: bool, kind: str) -> ApiCall:
-    return _call(
-        "SYNO.FileStation.Search", 2, "start", folder,
-        folder_path=[folder], recursive=recursive, pattern=pattern, filetype=kind,
-    )  # fmt: skip
+def search_start(folder: str, **wanted: Any) -> ApiCall:
+    return _call("SYNO.FileStation.Search", 2, "start", folder, folder_path=[folder], **wanted)
 
 
-def search_list(taskid: str, offset: int, limit: int) -> ApiCall:
+def search_list(folder: str, taskid: str, offset: int, limit: int) -> ApiCall:
     # limit=0 is said to mean "all", and was seen to return nothing.
     return _call(
-        "SYNO.FileStation.Search", 2, "list", None,
-        taskid=taskid, offset=offset, limit=limit, additional=list(ENTRY_DETAILS),
+        "SYNO.FileStation.Search", 2, "list", folder,
+        taskid=taskid, offset=offset, limit=limit, sort_by="name", sort_direction="asc",
+        additional=list(ENTRY_DETAILS),
     )  # fmt: skip
 
 
@@ -171,12 +176,13 @@ def search_end(method: str, taskid: str) -> ApiCall:
     return _call("SYNO.FileStation.Search", 2, method, None, taskid=taskid)
 
 
-def dir_size_start(path: str) -> ApiCall:
-    return _call("SYNO.FileStation.DirSize", 2, "start", path, path=[path])
+def dir_size_start(paths: Sequence[str]) -> ApiCall:
+    about = paths[0] if len(paths) == 1 else None
+    return _call("SYNO.FileStation.DirSize", 2, "start", about, path=list(paths))
 
 
-def favorites(offset: int, limit: int) -> ApiCall:
-    return _call("SYNO.FileStation.Favorite", 2, "list", None, offset=offset, limit=limit, status_filter="all")
+def favorites() -> ApiCall:
+    return _call("SYNO.FileStation.Favorite", 2, "list", None, offset=0, limit=0, status_filter="all")
 
 
 def favorite_add(path: str, name: str) -> ApiCall:
@@ -187,8 +193,12 @@ def favorite_delete(path: str) -> ApiCall:
     return _change("SYNO.FileStation.Favorite", 2, "delete", path, path=path)
 
 
-def sharing_links(offset: int, limit: int) -> ApiCall:
-    return _call("SYNO.FileStation.Sharing", 3, "list", None, offset=offset, limit=limit)
+def sharing_links() -> ApiCall:
+    return _call("SYNO.FileStation.Sharing", 3, "list", None, offset=0, limit=0)
+
+
+def sharing_link(link_id: str, path: str) -> ApiCall:
+    return _call("SYNO.FileStation.Sharing", 3, "getinfo", path, id=link_id)
 
 
 def sharing_create(path: str, password: str | None, expires: str | None, available: str | None) -> ApiCall:
@@ -198,36 +208,42 @@ def sharing_create(path: str, password: str | None, expires: str | None, availab
     )  # fmt: skip
 
 
-def sharing_delete(link_id: str) -> ApiCall:
-    return _change("SYNO.FileStation.Sharing", 3, "delete", link_id, id=[link_id])
+def sharing_delete(link_ids: Sequence[str]) -> ApiCall:
+    return _change("SYNO.FileStation.Sharing", 3, "delete", None, id=list(link_ids))
 
 
-def compress_start(paths: Sequence[str], archive: str, file_format: str, password: str | None) -> ApiCall:
+def compress_start(paths: Sequence[str], archive: str, file_format: str, level: str, password: str | None) -> ApiCall:
     return _change(
         "SYNO.FileStation.Compress", 3, "start", archive,
-        path=list(paths), dest_file_path=archive, level="moderate", mode="add", format=file_format,
-        password=password,
+        path=list(paths), dest_file_path=archive, level=level, mode="add", format=file_format, password=password,
     )  # fmt: skip
 
 
-def extract_start(archive: str, folder: str, *, overwrite: bool, password: str | None) -> ApiCall:
+def extract_start(archive: str, folder: str, password: str | None, **wanted: Any) -> ApiCall:
     return _change(
         "SYNO.FileStation.Extract", 2, "start", archive,
-        file_path=archive, dest_folder_path=folder, overwrite=overwrite, keep_dir=True,
-        create_subfolder=False, password=password,
+        file_path=archive, dest_folder_path=folder, keep_dir=True, password=password, **wanted,
     )  # fmt: skip
 
 
 def extract_list(archive: str, item_id: int, password: str | None) -> ApiCall:
     return _call(
         "SYNO.FileStation.Extract", 2, "list", archive,
-        file_path=archive, offset=0, limit=-1, item_id=item_id, password=password,
+        file_path=archive, offset=0, limit=-1, sort_by="name", sort_direction="asc", item_id=item_id,
+        password=password,
     )  # fmt: skip
 
 
-def background_tasks(offset: int, limit: int) -> ApiCall:
-    return _call("SYNO.FileStation.BackgroundTask", 3, "list", None, offset=offset, limit=limit)
+def background_tasks() -> ApiCall:
+    return _call(
+        "SYNO.FileStation.BackgroundTask", 3, "list", None,
+        offset=0, limit=0, sort_by="crtime", sort_direction="asc",
+    )  # fmt: skip
 
 
 def background_clear() -> ApiCall:
-    return _change("SYNO.FileStation.BackgroundTask", 3, "clear_finished", "")
+    return _change("SYNO.FileStation.BackgroundTask", 3, "clear_finished", None)
+
+
+def background_stop(api: str, version: int, taskid: str) -> ApiCall:
+    return _change(api, version, "stop", None, taskid=taskid)

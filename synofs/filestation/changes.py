@@ -153,6 +153,14 @@ class Changes:
 
     # ----- looking ----------------------------------------------------------------------------------------------
 
+    async def entry(self, path: str) -> RemoteEntry | None:
+        """What is at a path, or None."""
+        try:
+            record = await self._record(path)
+        except NotFound:  # some builds say it so
+            return None
+        return entry_of(record) if record is not None else None
+
     async def _entry(self, path: str, listing: Listing) -> RemoteEntry:
         """Of what was just made: from the answer, if it is there in full, or else by a look."""
         records = listing.records

@@ -142,7 +142,7 @@ class FileStationClient:
         self._downloader = Downloader(self._caller, self._counters)
         tasks = Tasks(self._caller, options.tasks)
         self._changes = Changes(self._caller, tasks, self._downloader)
-        self.services = Services(self._caller, tasks, self._changes)
+        self.services = Services(self._caller, tasks, self._pager, self._changes)
         self._uploader = Uploader(self._caller, self._changes, self._counters, options.upload)
 
     # ----- life -------------------------------------------------------------------------------------------------

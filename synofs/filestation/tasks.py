@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
@@ -50,6 +50,22 @@ class Status(msgspec.Struct, frozen=True):
     num_dir: Number | None = None
     num_file: Number | None = None
     total_size: Number | None = None
+    total: Number | None = None  # bytes; -1 while they are being counted
+
+
+class Progress(NamedTuple):
+    """How far a task is, as much as it tells."""
+
+    fraction: float | None = None
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    files: int | None = None
+    path: str | None = None  # what it is working on
+
+
+OnTaskProgress = Callable[[Progress], None]
+
+PATIENT = float("inf")  # for tasks that do not tell how far they are
 
 
 class Tasks:
@@ -60,29 +76,44 @@ class Tasks:
         self._options = options
 
     async def run(
-        self, start: ApiCall, is_done: Callable[[], Awaitable[bool]], *, early_seconds: float | None = None
+        self,
+        start: ApiCall,
+        is_done: Callable[[], Awaitable[bool]],
+        *,
+        early_seconds: float | None = None,
+        standstill_seconds: float | None = None,
+        on_progress: OnTaskProgress | None = None,
     ) -> Status | None:
         """Start a task and wait for its end. `None`: the NAS does not know it, and `is_done` may not say so either.
 
-        `early_seconds` is how long a task that is not known yet is waited for. Cancelling stops the task.
+        `early_seconds` is how long a task that is not known yet is waited for, `standstill_seconds` how long one that
+        tells nothing new. `on_progress` is told of each step on the way. Cancelling stops the task.
         """
         taskid = (await self._caller.call(start, Started)).taskid
         if not taskid:
             raise BadAnswer("the NAS started a task without an id", path=start.path)
         try:
-            patience = self._options.early_seconds if early_seconds is None else early_seconds
-            return await self._follow(start, taskid, is_done, patience)
+            options = TaskOptions(
+                self._options.early_seconds if early_seconds is None else early_seconds,
+                self._options.standstill_seconds if standstill_seconds is None else standstill_seconds,
+            )
+            return await self._follow(start, taskid, is_done, options, on_progress)
         except (trio.Cancelled, TimedOut):
             await self._stop(start, taskid)
             raise
 
     async def _follow(
-        self, start: ApiCall, taskid: str, is_done: Callable[[], Awaitable[bool]], early_seconds: float
+        self,
+        start: ApiCall,
+        taskid: str,
+        is_done: Callable[[], Awaitable[bool]],
+        options: TaskOptions,
+        on_progress: OnTaskProgress | None,
     ) -> Status | None:
         call = calls.task_status(start, taskid)
         started = changed_at = trio.current_time()
         last: Status | None = None
-        for delay in _poll_delays():
+        for delay in poll_delays():
             await trio.sleep(delay)
             try:
                 status = await self._caller.call(call, Status)
@@ -91,7 +122,7 @@ class Tasks:
                     raise
                 if await is_done() or last is not None:
                     return None
-                if trio.current_time() - started > early_seconds:
+                if trio.current_time() - started > options.early_seconds:
                     return None
                 continue
             if status.finished:
@@ -99,7 +130,9 @@ class Tasks:
                 return status
             if status != last:
                 last, changed_at = status, trio.current_time()
-            elif trio.current_time() - changed_at > self._options.standstill_seconds:
+                if on_progress is not None:
+                    on_progress(progress_of(status))
+            elif trio.current_time() - changed_at > options.standstill_seconds:
                 raise TimedOut("the NAS: its task does not come on", path=start.path)
         raise AssertionError("there is always another delay")
 
@@ -119,7 +152,18 @@ class Tasks:
                 log.debug("stopping a task failed: %s", exc)
 
 
-def _poll_delays() -> Iterator[float]:
+def progress_of(status: Status) -> Progress:
+    done = status.processed_size if status.total_size is None else status.total_size
+    return Progress(
+        fraction=min(max(float(status.progress), 0.0), 1.0) if status.progress is not None else None,
+        done_bytes=int(done) if done is not None else None,
+        total_bytes=int(status.total) if status.total is not None and status.total >= 0 else None,
+        files=int(status.num_file) if status.num_file is not None else None,
+        path=status.processing_path,
+    )
+
+
+def poll_delays() -> Iterator[float]:
     """40 ms for the tasks that are quick, as most are; 1 s for those that take their time."""
     yield 0.04
     yield 0.1

@@ -7,6 +7,8 @@ picture's *folder*, because the NAS puts what it made into a hidden folder there
 
 from __future__ import annotations
 
+import trio
+
 from synofs.filestation import calls
 from synofs.filestation.caller import Attempt, Caller
 from synofs.filestation.lanes import Lane
@@ -14,6 +16,25 @@ from synofs.filestation.parsing import Empty, data_of
 from synofs.filestation.transport import Head
 from synofs.filestation.wire import check_status
 from synofs.remote import BadAnswer, NotFound
+
+SIZES = ("small", "medium", "large")
+PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0)
+
+
+class Thumbnails:
+    """For somebody who waits for one."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def get(self, path: str, size: str = "small") -> bytes:
+        """The thumbnail, also if it has to be made first. Raises `NotFound` when there is none after some seconds."""
+        for pause in PAUSES_SECONDS:
+            try:
+                return await thumbnail(self._caller, path, size, lane=Lane.SMALL)
+            except NotFound:
+                await trio.sleep(pause)
+        return await thumbnail(self._caller, path, size, lane=Lane.SMALL)
 
 
 async def thumbnail(caller: Caller, path: str, size: str, *, lane: Lane = Lane.BACKGROUND) -> bytes:

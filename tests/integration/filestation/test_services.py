@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from synofs import remote
 from synofs.filestation.client import FileStationClient
-from synofs.filestation.services import FolderSize, Found
+from synofs.filestation.measures import TreeSize
+from synofs.filestation.search import Hit, SearchFilter
+from synofs.filestation.secret import Secret
 from tests.contract.simnas_process import SimnasProcess
 from tests.integration.filestation.conftest import client_of
 
@@ -28,9 +30,13 @@ def make_tree(nas: SimnasProcess) -> None:
     (nas.directory / "c" / "text.txt").write_bytes(b"text")
 
 
-async def found_by(client: FileStationClient, folder: str, pattern: str, **more: object) -> list[Found]:
-    found: list[Found] = []
-    await client.services.search(folder, pattern, found.extend, **more)  # type: ignore[arg-type]
+async def found_by(client: FileStationClient, folder: str, pattern: str, *, recursive: bool = True) -> list[Hit]:
+    found: list[Hit] = []
+
+    async def take(hits: Sequence[Hit]) -> None:
+        found.extend(hits)
+
+    await client.services.search.find(folder, SearchFilter(pattern, recursive=recursive), take)
     return found
 
 
@@ -54,21 +60,20 @@ async def test_a_search_finds_everything_once_and_leaves_nothing_running(start_n
 async def test_the_size_of_a_folder_counts_what_is_below_it(nas: SimnasProcess) -> None:
     make_tree(nas)
     async with client_of(nas) as client:
-        assert await client.services.folder_size("/media/a") == FolderSize(
-            folders=1, files=30, size_bytes=sum(range(30))
-        )
+        size = await client.services.measures.size(["/media/a"])
+        assert size == TreeSize(folders=1, files=30, size=sum(range(30)))
 
 
 async def test_a_copy_stays_on_the_nas(nas: SimnasProcess) -> None:
     make_tree(nas)
     async with client_of(nas) as client:
-        await client.services.copy("/media/c/text.txt", "/media/a", overwrite=False)
+        await client.services.copying.copy("/media/c/text.txt", "/media/a/text.txt")
         assert (nas.directory / "a" / "text.txt").read_bytes() == b"text"
         assert (nas.directory / "c" / "text.txt").exists()
         with pytest.raises(remote.Exists):
-            await client.services.copy("/media/c/text.txt", "/media/a", overwrite=False)
+            await client.services.copying.copy("/media/c/text.txt", "/media/a/text.txt")
         with pytest.raises(remote.NotFound):
-            await client.services.copy("/media/c/none", "/media/a", overwrite=False)
+            await client.services.copying.copy("/media/c/none", "/media/a/none")
         assert client.stats().bytes_read == client.stats().bytes_written == 0
 
 
@@ -76,40 +81,42 @@ async def test_links_are_made_listed_and_removed(nas: SimnasProcess) -> None:
     make_tree(nas)
     async with client_of(nas) as client:
         expires = datetime.date(2099, 12, 31)
-        link = await client.services.share_link("/media/c/text.txt", password="secret", expires=expires)
+        link = await client.services.sharing.create("/media/c/text.txt", password=Secret("secret"), expires=expires)
         assert link.url
-        [listed] = await client.services.links()
+        [listed] = await client.services.sharing.list()
         assert (listed.id, listed.path, listed.has_password) == (link.id, "/media/c/text.txt", True)
-        assert (listed.date_expired or "").startswith("2099-12-31")
-        await client.services.remove_link(link.id)
-        assert await client.services.links() == []
+        assert listed.date_expired.startswith("2099-12-31")
+        await client.services.sharing.remove([link.id])
+        assert await client.services.sharing.list() == []
+        with pytest.raises(remote.NotFound):
+            await client.services.sharing.remove([link.id])
 
 
 async def test_favourites_are_added_listed_and_removed(nas: SimnasProcess) -> None:
     make_tree(nas)
     async with client_of(nas) as client:
-        await client.services.add_favourite("/media/c", "songs")
-        assert [(f.path, f.name, f.status) for f in await client.services.favourites()] == [
+        await client.services.favourites.add("/media/c", "songs")
+        assert [(f.path, f.name, f.status) for f in await client.services.favourites.list()] == [
             ("/media/c", "songs", "valid")
         ]
         with pytest.raises(remote.Exists):
-            await client.services.add_favourite("/media/c", "again")
-        await client.services.remove_favourite("/media/c")
-        assert await client.services.favourites() == []
+            await client.services.favourites.add("/media/c", "again")
+        await client.services.favourites.remove("/media/c")
+        assert await client.services.favourites.list() == []
 
 
 async def test_archives_are_made_listed_and_unpacked(nas: SimnasProcess) -> None:
     make_tree(nas)
     async with client_of(nas) as client:
-        await client.services.compress(["/media/c"], "/media/c.zip")
+        await client.services.archives.compress(["/media/c"], "/media/c.zip")
         with zipfile.ZipFile(nas.directory / "c.zip") as archive:
             assert any(name.endswith("text.txt") for name in archive.namelist())
-        top = await client.services.archive_items("/media/c.zip")
+        top = await client.services.archives.level("/media/c.zip")
         assert [(item.name, item.is_dir) for item in top] == [("c", True)]
-        inside = await client.services.archive_items("/media/c.zip", item_id=top[0].item_id)
+        inside = await client.services.archives.level("/media/c.zip", top[0].id)
         assert sorted(item.name for item in inside) == ["song 99.mp3", "text.txt"]
         await client.make_dir("/media/out")
-        await client.services.extract("/media/c.zip", "/media/out")
+        await client.services.archives.extract("/media/c.zip", "/media/out")
         assert (nas.directory / "out" / "c" / "text.txt").read_bytes() == b"text"
 
 
@@ -122,9 +129,9 @@ async def test_the_nas_tells_who_we_are(nas: SimnasProcess) -> None:
 
 async def test_background_tasks_can_be_listed_and_cleared(nas: SimnasProcess) -> None:
     async with client_of(nas) as client:
-        await client.services.background_tasks()
-        await client.services.clear_finished_tasks()
-        assert await client.services.background_tasks() == []
+        await client.services.background.list()
+        await client.services.background.clear_finished()
+        assert await client.services.background.list() == []
 
 
 async def test_no_right_to_share_is_a_refusal(start_nas: StartNas) -> None:
@@ -132,4 +139,4 @@ async def test_no_right_to_share_is_a_refusal(start_nas: StartNas) -> None:
     make_tree(nas)
     async with client_of(nas) as client:
         with pytest.raises(remote.PermissionDenied):
-            await client.services.share_link("/media/c/text.txt")
+            await client.services.sharing.create("/media/c/text.txt")
