@@ -1,12 +1,14 @@
 """How commands talk to a running mount: JSON lines over a unix socket.
 
 A caller sends one object per line, `{"command": NAME, ...}`, and gets one line back: `{"ok": {...}}`, or a
-`Failure` as JSON. The socket lies in a directory that only the mount's user can enter, and the kernel says who
-calls: anyone but that user and root is turned away.
+`Failure` as JSON. Commands that take their time send lines `{"news": {...}}` before it, at least one every few
+seconds, and end when their caller goes away. The socket lies in a directory that only the mount's user can enter,
+and the kernel says who calls: anyone but that user and root is turned away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +16,7 @@ import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,13 @@ log = logging.getLogger(__name__)
 
 LINE_BYTES = 64 * 1024
 ANSWER_SECONDS = 5.0
+SIGN_OF_LIFE_SECONDS = 5.0  # between two lines of a command that takes its time
+SILENCE_SECONDS = 30.0  # of such a command, until it counts as hanging
 
 Arguments = Mapping[str, Any]
 Command = Callable[[Arguments], Awaitable[dict[str, Any]]]
+Tell = Callable[[dict[str, Any]], Awaitable[None]]
+LongCommand = Callable[[Arguments, Tell], Awaitable[dict[str, Any]]]
 
 
 def _caller(sock: Any) -> tuple[int, int]:
@@ -41,9 +48,12 @@ def _caller(sock: Any) -> tuple[int, int]:
 class ControlServer:
     """The daemon's end. A command that fails in any way is answered with a failure and harms nobody else."""
 
-    def __init__(self, mountpoint: str, commands: Mapping[str, Command]) -> None:
+    def __init__(
+        self, mountpoint: str, commands: Mapping[str, Command], long_commands: Mapping[str, LongCommand] | None = None
+    ) -> None:
         self._mountpoint = mountpoint
         self._commands = commands
+        self._long_commands = long_commands or {}
 
     async def serve(self, task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; the started value is the socket's path."""
@@ -68,23 +78,26 @@ class ControlServer:
                 received += piece
                 while b"\n" in received:
                     line, _, received = received.partition(b"\n")
-                    await self._send(stream, await self._answer(line, uid))
+                    await self._send(stream, await self._answer(stream, line, uid))
                 if len(received) > LINE_BYTES:
                     return
-        except trio.BrokenResourceError:
-            return  # the caller went away
+        except (trio.BrokenResourceError, _CallerGone):
+            return
 
-    async def _answer(self, line: bytes, uid: int) -> dict[str, Any]:
+    async def _answer(self, stream: trio.SocketStream, line: bytes, uid: int) -> dict[str, Any]:
         if uid not in (0, os.getuid()):
             log.warning("user %d tried to control this mount", uid)
             return Failure(Problem.NOT_YOURS, mountpoint=self._mountpoint).to_json()
         try:
             request = json.loads(line)
-            command = self._commands[request["command"]]
+            name = request["command"]
+            command = self._commands.get(name) or partial(self._at_length, stream, self._long_commands[name])
         except (ValueError, KeyError, TypeError) as exc:
             return Failure(Problem.INTERNAL, detail=f"not a command: {exc!r}").to_json()
         try:
             return {"ok": await command(request)}
+        except _CallerGone:
+            raise
         except Failure as exc:
             return exc.with_facts(mountpoint=self._mountpoint).to_json()
         except Exception as exc:
@@ -93,10 +106,60 @@ class ControlServer:
                 log.exception("the command %s failed in a way nobody foresaw", request["command"])
             return failure.to_json()
 
+    async def _at_length(self, stream: trio.SocketStream, command: LongCommand, arguments: Arguments) -> dict[str, Any]:
+        """Run a command that tells news on its way. It ends when its caller goes away, as on Ctrl-C."""
+        sending = trio.Lock()
+
+        async def tell(news: dict[str, Any]) -> None:
+            async with sending:
+                await stream.send_all(json.dumps({"news": news}).encode() + b"\n")
+
+        async def show_life() -> None:
+            while True:
+                await trio.sleep(SIGN_OF_LIFE_SECONDS)
+                await tell({})
+
+        gone = False
+
+        async def watch(scope: trio.CancelScope) -> None:
+            nonlocal gone
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.receive_some(1)  # a caller waits for its answer: whatever comes is the end
+            gone = True
+            scope.cancel()
+
+        result: dict[str, Any] = {}
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch, nursery.cancel_scope)
+            nursery.start_soon(self._as_long_as_heard, show_life, nursery.cancel_scope)
+            try:
+                result = await command(arguments, tell)
+            except trio.BrokenResourceError:
+                gone = True
+            except Exception as exc:
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if gone:
+            raise _CallerGone
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _as_long_as_heard(self, talk: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+        try:
+            await talk()
+        except trio.BrokenResourceError:
+            scope.cancel()
+
     async def _send(self, stream: trio.SocketStream, answer: dict[str, Any]) -> None:
         # Shielded: the answer to "umount" is due when the mount, and with it this server, is at its end.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_SECONDS):
             await stream.send_all(json.dumps(answer).encode() + b"\n")
+
+
+class _CallerGone(Exception):
+    """Nobody is left to answer."""
 
 
 class ControlClient:
@@ -135,15 +198,31 @@ class ControlClient:
 
     def ask(self, command: str, *, within_seconds: float = ANSWER_SECONDS, **arguments: object) -> dict[str, Any]:
         """The daemon's answer; its failure is raised. `NO_ANSWER` when none comes in time."""
-        self._sock.settimeout(within_seconds)
+        return self.follow(command, arguments, lambda news: None, silence_seconds=within_seconds)
+
+    def follow(
+        self,
+        command: str,
+        arguments: Arguments,
+        on_news: Callable[[dict[str, Any]], None],
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> dict[str, Any]:
+        """The answer to a command that takes its time; what it tells on its way goes to `on_news`."""
+        self._sock.settimeout(silence_seconds)
         try:
             self._sock.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            line = self._file.readline()
+            while True:
+                line = self._file.readline()
+                if not line:
+                    raise Failure(Problem.DAEMON_GONE, mountpoint=self._mount.mountpoint)
+                answer: dict[str, Any] = json.loads(line)
+                if "news" not in answer:
+                    break
+                if answer["news"]:
+                    on_news(answer["news"])
         except OSError as exc:
             raise Failure(Problem.NO_ANSWER, mountpoint=self._mount.mountpoint) from exc
-        if not line:
-            raise Failure(Problem.DAEMON_GONE, mountpoint=self._mount.mountpoint)
-        answer: dict[str, Any] = json.loads(line)
         if "ok" not in answer:
             raise Failure.from_json(answer)
         result: dict[str, Any] = answer["ok"]

@@ -27,6 +27,8 @@ class KernelNotifier:
         self._inodes: dict[int, bool] = {}  # number -> attributes only
         self._names: dict[tuple[int, bytes], int] = {}  # (directory, name) -> number of what was deleted, or 0
         self._work = trio.Event()
+        self._delivering = False
+        self._delivery = trio.Event()  # set and replaced at the end of each
         self._thread = trio.CapacityLimiter(1)
 
     def content_changed(self, inode: Inode) -> None:
@@ -55,7 +57,16 @@ class KernelNotifier:
             self._work = trio.Event()
             inodes, self._inodes = self._inodes, {}
             names, self._names = self._names, {}
+            self._delivering = True
             await trio.to_thread.run_sync(_deliver, inodes, names, limiter=self._thread, abandon_on_cancel=True)
+            self._delivering = False
+            self._delivery.set()
+            self._delivery = trio.Event()
+
+    async def delivered(self) -> None:
+        """Wait until the kernel knows everything that was told so far."""
+        while self._inodes or self._names or self._delivering:
+            await self._delivery.wait()
 
 
 def _deliver(inodes: dict[int, bool], names: dict[tuple[int, bytes], int]) -> None:

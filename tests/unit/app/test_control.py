@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from synofs.app import control
-from synofs.app.control import Arguments, ControlClient, ControlServer
+from synofs.app.control import Arguments, ControlClient, ControlServer, LongCommand, Tell
 from synofs.app.errors import Failure, Problem
 from synofs.app.identity import make_runtime_dir, mount_id, runtime_dirs
 from synofs.app.mounts import MountEntry
@@ -161,3 +161,76 @@ async def test_another_user_is_turned_away(monkeypatch: pytest.MonkeyPatch, expe
         return caught.value.problem
 
     assert await while_serving(ask) is Problem.NOT_YOURS
+
+
+async def counting(arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    for number in range(int(arguments["to"])):
+        await tell({"number": number})
+    if arguments.get("fail"):
+        raise Failure(Problem.MOUNT_BUSY)
+    return {"counted": arguments["to"]}
+
+
+async def while_serving_long(question: Callable[[], Any], command: LongCommand) -> Any:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS, {"count": command}).serve)
+        result = await trio.to_thread.run_sync(question)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def test_a_command_that_takes_its_time_tells_news_and_then_its_answer() -> None:
+    def ask() -> tuple[list[int], dict[str, Any], Problem, dict[str, Any]]:
+        numbers: list[int] = []
+        with ControlClient.connect(MOUNT) as daemon:
+            answer = daemon.follow("count", {"to": 3}, lambda news: numbers.append(news["number"]))
+            with pytest.raises(Failure) as caught:
+                daemon.follow("count", {"to": 1, "fail": True}, lambda news: None)
+            return numbers, answer, caught.value.problem, daemon.ask("status", word="still here")
+
+    numbers, answer, problem, status = await while_serving_long(ask, counting)
+    assert (numbers, answer, problem) == ([0, 1, 2], {"counted": 3}, Problem.MOUNT_BUSY)
+    assert status["echo"] == "still here"
+
+
+async def test_a_silent_command_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "SIGN_OF_LIFE_SECONDS", 0.05)
+
+    async def slow(arguments: Arguments, tell: Tell) -> dict[str, Any]:
+        await trio.sleep(1)
+        return {"done": True}
+
+    def ask() -> dict[str, Any]:
+        with ControlClient.connect(MOUNT) as daemon:
+            return daemon.follow("count", {}, lambda news: None, silence_seconds=0.5)
+
+    assert await while_serving_long(ask, slow) == {"done": True}
+
+
+async def test_a_command_ends_with_its_caller() -> None:
+    ended = trio.Event()
+
+    async def endless_count(arguments: Arguments, tell: Tell) -> dict[str, Any]:
+        try:
+            await tell({"begun": True})
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    class Enough(Exception):
+        pass
+
+    def leave() -> None:
+        def stop(news: dict[str, Any]) -> None:
+            raise Enough
+
+        with ControlClient.connect(MOUNT) as daemon, pytest.raises(Enough):
+            daemon.follow("count", {}, stop)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS, {"count": endless_count}).serve)
+        await trio.to_thread.run_sync(leave)
+        with trio.fail_after(5):
+            await ended.wait()
+        nursery.cancel_scope.cancel()
