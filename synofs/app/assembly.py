@@ -55,6 +55,7 @@ class Parts:
     reader: Reader
     filesystem: Filesystem
     mount: Mount
+    notifier: KernelNotifier
     notices: Notices | None  # on a desktop
 
 
@@ -103,7 +104,7 @@ async def serve_mount(
             mount = Mount(filesystem, _mount_options(settings), notifier)
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
-                task_status.started(Parts(client, reader, filesystem, mount, notices))
+                task_status.started(Parts(client, reader, filesystem, mount, notifier, notices))
             pending = await filesystem.finish(within_seconds=settings.drain_seconds)  # the kernel has let go
             if notices is not None:
                 await notices.finish(within_seconds=NOTICE_SECONDS)

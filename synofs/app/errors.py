@@ -127,7 +127,34 @@ class Problem(Enum):
     NO_PROGRAM = 65, "the program {name} is missing", "install synofs again"
     NEEDS_ROOT = 66, "this is for root", "run it with sudo; to see what it would do: synofs {command} --print"
     NO_EXTRA = 67, "this needs more than was installed", "install it as synofs[{extra}], with pipx or pip"
-    INTERRUPTED = 130, "interrupted", "nothing was left behind"
+
+    # What the NAS was asked to do with files
+    NOT_INSIDE = 70, "{path} is not inside a synofs mount", "synofs status lists what is mounted"
+    MISSING = 71, "{path}: {detail}", "check the name; synofs refresh shows what is new on the NAS"
+    EXISTS = 72, "{path}: something is there already", "choose another name, or see --help for how to replace it"
+    FORBIDDEN = (
+        73,
+        "{path}: {user} may not do that ({detail})",
+        "have its rights extended in DSM",
+    )
+    NO_ROOM = 74, "{path}: there is no room on the NAS ({detail})", "free some space, or have the quota raised in DSM"
+    ARCHIVE_PASSWORD = (
+        75,
+        "{path}: the password of the archive is missing or wrong",
+        "add --password to be asked for it, or --password-file FILE",
+    )
+    OTHER_MOUNT = 76, "{path} and {other} are in different mounts", "use plain cp or mv between mounts"
+    NOT_SENT = 77, "{path}: what was written here is not on the NAS yet ({detail})", "synofs status tells why"
+    OPEN_FOR_WRITING = 78, "{path} is open for writing here", "close it first"
+    READ_ONLY_MOUNT = 79, "{mountpoint} is mounted read-only", "mount it without --read-only"
+    NO_RECYCLE_BIN = 80, "{path}: the share has no recycle bin", "turn it on in DSM (Control Panel > Shared Folder)"
+    CHECKSUMS_DIFFER = 81, "{failed} of {checked} files are not as they should be", "they are named above"
+    NO_THUMBNAIL = 82, "{path}: the NAS has no thumbnail of it", "it makes them of images and videos, after a while"
+    NO_LINK = 83, "there is no sharing link {link}", "synofs share list shows them"
+    NOT_POSSIBLE = 84, "{path}: {detail}", "see: synofs {command} --help"
+    NOT_CONFIRMED = 85, "this would remove files for good", "add --yes"
+
+    INTERRUPTED = 130, "interrupted", "what was under way has been stopped"
 
     @property
     def exit_code(self) -> int:

@@ -21,6 +21,7 @@ from synofs.app.control import Arguments, Command, ControlServer
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.logs import log_path
 from synofs.app.mounts import unmount
+from synofs.app.nas_services import nas_commands
 from synofs.app.order import Order
 from synofs.app.sdnotify import Notifier, watchdog_seconds
 from synofs.app.selftest import SelfTest, feed_watchdog
@@ -67,7 +68,9 @@ class _Service:
             await nursery.start(self._obey_signals, nursery.cancel_scope)
             async with trio.open_nursery() as serving:
                 self._parts = await serving.start(serve_mount, self._settings, self._credentials)
-                await nursery.start(ControlServer(self._settings.mountpoint, self._commands()).serve)
+                long_commands = nas_commands(self._parts, self._settings)
+                control = ControlServer(self._settings.mountpoint, self._commands(), long_commands)
+                await nursery.start(control.serve)
                 nursery.start_soon(self._report_to_systemd)
                 if (limit := watchdog_seconds()) is not None:
                     # Two thirds of the time, at most, from one message to the next.

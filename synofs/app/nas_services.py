@@ -1,0 +1,18 @@
+"""The commands of a running mount that have the NAS do something: its end of `synofs cp`, `share` and so on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from synofs.app.assembly import Parts
+from synofs.app.config import Settings
+from synofs.app.control import LongCommand
+from synofs.app.nas_account import AccountServices
+from synofs.app.nas_desk import NasDesk
+from synofs.app.nas_files import FileServices
+
+
+def nas_commands(parts: Parts, settings: Settings) -> dict[str, LongCommand]:
+    desk = NasDesk(parts, settings)
+    handlers = FileServices(desk).handlers() | AccountServices(desk).handlers()
+    return {name: partial(desk.guarded, handler) for name, handler in handlers.items()}
