@@ -12,7 +12,22 @@ from typer.exceptions import Abort, TyperException
 import synofs
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.logs import keep_traceback
-from synofs.cli import demo, doctor, mounting, running, signin, units
+from synofs.cli import (
+    archives,
+    copying,
+    demo,
+    doctor,
+    extras,
+    mounting,
+    running,
+    searching,
+    sharing,
+    signin,
+    trash,
+    units,
+)
+
+ON_THE_NAS = "Done by the NAS itself, with paths inside a mount"
 
 app = typer.Typer(
     name="synofs",
@@ -43,6 +58,19 @@ app.command("flush")(running.flush)
 app.command("refresh")(running.refresh)
 app.command("login")(signin.login)
 app.command("logout")(signin.logout)
+app.command("cp", rich_help_panel=ON_THE_NAS)(copying.cp)
+app.command("mv", rich_help_panel=ON_THE_NAS)(copying.mv)
+app.command("search", rich_help_panel=ON_THE_NAS)(searching.search)
+app.command("du", rich_help_panel=ON_THE_NAS)(searching.du)
+app.command("md5", rich_help_panel=ON_THE_NAS)(searching.md5)
+app.add_typer(sharing.app, name="share", rich_help_panel=ON_THE_NAS)
+app.add_typer(trash.app, name="trash", rich_help_panel=ON_THE_NAS)
+app.command("compress", rich_help_panel=ON_THE_NAS)(archives.compress)
+app.command("extract", rich_help_panel=ON_THE_NAS)(archives.extract)
+app.command("peek", rich_help_panel=ON_THE_NAS)(archives.peek)
+app.add_typer(extras.favourites, name="fav", rich_help_panel=ON_THE_NAS)
+app.add_typer(extras.tasks, name="tasks", rich_help_panel=ON_THE_NAS)
+app.command("thumb", rich_help_panel=ON_THE_NAS)(extras.thumb)
 app.command("units")(units.units)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

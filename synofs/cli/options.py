@@ -101,3 +101,7 @@ MountOptions = Annotated[
 ]
 Foreground = Annotated[bool, _switch("foreground", "Stay, and log to stderr, until Ctrl-C or an unmount.", _MACHINE)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.", show_default=False)]
+SomePath = Annotated[
+    str | None,
+    typer.Argument(metavar="[PATH]", help="A path in a mount (default: here, or your only mount).", show_default=False),
+]
