@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -86,6 +87,13 @@ def nas(content: Path) -> Iterator[Nas]:
     arguments = [word for account in accounts for word in ("--account", account)]
     with running_nas(content, "--auto-block", "0", *arguments) as nas:
         yield nas
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    give_up_at = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -207,6 +215,76 @@ def daemon_pid(command: Synofs) -> int | None:
     with contextlib.suppress(Exception):
         return int(command.status()["pid"])
     return None
+
+
+@dataclass
+class Mounted:
+    """A NAS whose share "docs" may be changed, and its mount."""
+
+    nas: Nas
+    synofs: Synofs
+
+    @property
+    def docs(self) -> Path:
+        """The share, through the mount."""
+        return self.synofs.mountpoint / "docs"
+
+    @property
+    def disk(self) -> Path:
+        """The share, on the NAS's disk."""
+        return self.nas.folder
+
+    def moved_bytes(self) -> tuple[int, int]:
+        status = self.synofs.status()
+        return status["bytes_read"], status["bytes_written"]
+
+    def calls(self, name: str) -> int:
+        return int(self.nas.stats()["calls"].get(f"SYNO.FileStation.{name}", 0))
+
+    def fault(self, **fault: object) -> None:
+        """Have the NAS misbehave; `python -m synofs.simnas --help` lists how."""
+        request = urllib.request.Request(f"{self.nas.url}/_simnas/faults", json.dumps(fault).encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def task_of_another_program(self) -> str:
+        """The id of a task that the same account started elsewhere, and that has ended there."""
+        session = self.api("SYNO.API.Auth", 7, "login", account="anna", passwd=PASSWORD, session="FileStation")
+        start = {"path": '["/docs"]', "_sid": session["sid"]}
+        task: str = self.api("SYNO.FileStation.DirSize", 2, "start", **start)["taskid"]
+        until(lambda: self.calls("DirSize.start") > 0)
+        return task
+
+    def api(self, api: str, version: int, method: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(
+            {"api": api, "version": version, "method": method, **parameters}, quote_via=urllib.parse.quote
+        )
+        with urllib.request.urlopen(f"{self.nas.url}/webapi/entry.cgi?{query}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def stays_running(self, api: str) -> None:
+        """Tasks of this API do not come to an end any more."""
+        running = {"success": True, "data": {"finished": False, "progress": 0.5}}
+        self.fault(kind="body", api=api, method="status", body=json.dumps(running))
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, synofs: Synofs) -> Iterator[Callable[..., Mounted]]:
+    """Starts a NAS with these options and mounts it with those."""
+    folder = tmp_path / "disk"
+    (folder / "2024").mkdir(parents=True)
+    (folder / "letter.txt").write_text("Dear NAS,\n")
+    (folder / "2024" / "Größe & [Gewicht].txt").write_text("40 t\n")
+    (folder / "2024" / "big.bin").write_bytes(bytes(range(256)) * 4096)
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*nas_options: str, mount: tuple[object, ...] = (), user: str = f"anna:{PASSWORD}") -> Mounted:
+            nas = stack.enter_context(running_nas(folder, "--account", user, *nas_options))
+            synofs.mount(nas, *mount)
+            stack.callback(lambda: synofs("umount", synofs.mountpoint, "--timeout", 20))
+            return Mounted(nas, synofs)
+
+        yield start
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ import pytest
 
 from synofs.app.errors import Problem
 
-from .conftest import PASSWORD, Nas, Synofs, running_nas
+from .conftest import PASSWORD, Nas, Synofs, running_nas, until
 
 pytestmark = pytest.mark.mount
 
@@ -27,13 +26,6 @@ AWAY = [
     "read:",
     "open",
 ]
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up_at, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def port_of(nas: Nas) -> int:
