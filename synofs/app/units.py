@@ -23,6 +23,7 @@ from types import MappingProxyType
 import synofs
 from synofs.app import profiles
 from synofs.app.errors import Failure, Problem
+from synofs.app.mounts import find_mount
 from synofs.app.profiles import Profile
 
 TOOL_SECONDS = 120.0
@@ -162,6 +163,18 @@ def write(units: Units) -> list[Path]:
     except OSError as exc:
         raise Failure(Problem.UNITS_NOT_WRITTEN, folder=units.scope.folder, detail=exc.strerror) from exc
     return paths
+
+
+def make_mountpoint(profile: Profile) -> bool:
+    """Make the folder to mount on, were it not there. Raises `NO_MOUNTPOINT`, `UNITS_NOT_WRITTEN`."""
+    folder = Path(_mountpoint(profile))
+    if find_mount(str(folder), fstype=None) is not None or os.path.lexists(folder):
+        return False
+    try:
+        folder.mkdir(parents=True)
+    except OSError as exc:
+        raise Failure(Problem.UNITS_NOT_WRITTEN, folder=folder, detail=exc.strerror) from exc
+    return True
 
 
 def link_helpers() -> list[Path]:

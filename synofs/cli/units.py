@@ -65,6 +65,8 @@ def units(
         return
     if scope is Scope.SYSTEM and not is_root:
         raise Failure(Problem.NEEDS_ROOT, command="units")
+    if make.make_mountpoint(profile):
+        say(f"made the folder {profile.mountpoint}")
     for path in make.write(found):
         say(f"wrote {path}")
     for link in make.link_helpers() if automount else []:

@@ -106,6 +106,13 @@ def test_files_are_written_where_the_users_systemd_looks(tmp_path: Path, monkeyp
     assert (tmp_path / "systemd/user/synofs@.service").read_text() == made.files["synofs@.service"]
 
 
+def test_the_folder_is_made_where_there_is_none(tmp_path: Path) -> None:
+    profile = Profile("home", Path("config.toml"), "nas", str(tmp_path / "a/b"), {})
+    assert units.make_mountpoint(profile)
+    assert (tmp_path / "a/b").is_dir()
+    assert not units.make_mountpoint(profile)
+
+
 def test_helpers_are_linked_once_and_again_when_their_installation_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
