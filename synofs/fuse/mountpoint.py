@@ -95,6 +95,8 @@ async def tune_kernel(options: MountOptions) -> None:
 
 
 def _tune(options: MountOptions) -> None:
+    with contextlib.suppress(OSError):
+        os.stat(options.mountpoint)  # once it is answered, the kernel's INIT is over, which lowers read-ahead to 128 KiB
     device = _device_number(options.mountpoint)
     if device is None:
         return
