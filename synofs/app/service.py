@@ -30,6 +30,7 @@ from synofs.app.status import one_line, snapshot
 log = logging.getLogger(__name__)
 
 DEFAULT_FLUSH_SECONDS = 600.0
+LET_GO_SECONDS = 1.0  # after an unmount, the kernel tells us sooner than that
 STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 
 
@@ -61,10 +62,12 @@ class _Service:
         self._systemd = Notifier.from_environment()
         self._started_at = time.time()
         self._parts: Parts | None = None  # set once mounted
+        self._nursery: trio.Nursery | None = None
         self._ending = False
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             await nursery.start(self._obey_signals, nursery.cancel_scope)
             async with trio.open_nursery() as serving:
                 self._parts = await serving.start(serve_mount, self._settings, self._credentials)
@@ -154,4 +157,13 @@ class _Service:
                 raise
         with trio.CancelScope(shield=True):  # the unmount ends this process; its caller still gets an answer
             await trio.to_thread.run_sync(lambda: unmount(self._settings.mountpoint))
+        assert self._nursery is not None
+        self._nursery.start_soon(self._end_without_the_kernel)
         return {}
+
+    async def _end_without_the_kernel(self) -> None:
+        """A container that was started while we were mounted has a copy of the mount in its own namespace. The kernel
+        would keep us for it, with the folder for unsent files, and nobody could mount this NAS again."""
+        assert self._parts is not None
+        await trio.sleep(LET_GO_SECONDS)
+        self._parts.mount.stop(unmounted=True)

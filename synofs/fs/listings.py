@@ -28,7 +28,7 @@ from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable, entry_of
 from synofs.fs.listing import Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
-from synofs.remote import NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
+from synofs.remote import InputOutput, NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -328,7 +328,8 @@ class Listings:
             await self._store.list_dir(
                 directory.path(), lambda page: self._take_page(listing, load, page, entries, by_name)
             )
-        except Exception as error:  # whoever waits raises it; here it would end the mount
+        except Exception as caught:  # whoever waits raises it; here it would end the mount
+            error = self._told_of_a_share(directory, caught)
             if not await self._recall(listing, load, error, entries, by_name):
                 load.error = listing.error = error
                 self._failed(listing, error, by_name)
@@ -436,6 +437,16 @@ class Listings:
         self._complete(listing, load, entries, by_name)
         self.stale_answers += 1
         return True
+
+    def _told_of_a_share(self, directory: Inode, error: Exception) -> Exception:
+        """A share that is not found need not be deleted: it is locked, or its volume is not there yet after a restart
+        of the NAS. What is gone for good, the list of shares tells; until then this must not look like the empty
+        folder that readdir(3) makes of ENOENT, or a mirror job deletes its copy."""
+        if not isinstance(error, NotFound) or directory.path().count("/") > 1:
+            return error
+        if directory.parent is not None:
+            self.expire(directory.parent)
+        return InputOutput("the NAS does not find this share now", path=directory.path())
 
     def _failed(self, listing: Listing, error: Exception, by_name: dict[bytes, Inode]) -> None:
         directory = listing.directory

@@ -44,6 +44,7 @@ class Mount:
         self._options = options
         self._notifier = notifier
         self._stopping = False
+        self._unmounted = False
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Mount, report as started, and serve until somebody unmounts or `stop` is called.
@@ -59,16 +60,20 @@ class Mount:
                 nursery.start_soon(tune_kernel, options)
                 task_status.started()
                 await pyfuse3.main(max_tasks=options.max_tasks)
-                kernel_let_go = True
+                kernel_let_go = self._stopping = True
                 nursery.cancel_scope.cancel()
         finally:
             # Anything else is a crash, here or beside us: then the mountpoint stays, as the preface says.
-            pyfuse3.close(unmount=kernel_let_go or self._stopping)
+            pyfuse3.close(unmount=(kernel_let_go or self._stopping) and not self._unmounted)
 
-    def stop(self) -> None:
-        """Stop serving; `serve` unmounts and returns. May be called more than once."""
+    def stop(self, *, unmounted: bool = False) -> None:
+        """Stop serving; `serve` unmounts and returns. May be called more than once.
+
+        `unmounted`: nothing of ours is at the mountpoint any more, so that what is there by now must stay.
+        """
         if not self._stopping:
             self._stopping = True
+            self._unmounted = unmounted
             pyfuse3.terminate()
 
     def _kernel_options(self) -> set[str]:

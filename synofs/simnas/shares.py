@@ -131,7 +131,14 @@ class Share:
     def location(self) -> Location:
         return Location(self, f"/{self.name}", self.root)
 
+    @property
+    def present(self) -> bool:
+        """Not so while its volume is away."""
+        return os.path.isdir(self.root)
+
     def visible_to(self, session: Session) -> bool:
+        if not self.present:
+            return False
         if session.account.admin:
             return True
         return "admins" not in self._flags and bool(os.stat(self.root).st_mode & stat.S_IRUSR)
@@ -183,7 +190,7 @@ class Shares:
         if first or not parts or "\0" in path or any(part in ("", ".", "..") for part in parts):
             raise ApiError(418)
         share = self._by_name.get(parts[0])
-        if share is None:
+        if share is None or not share.present:
             raise ApiError(408)
         if not share.visible_to(session):
             raise ApiError(407)

@@ -325,6 +325,36 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_empty(
     assert os.listdir(mount / "folder") == ["file"]
 
 
+@pytest.mark.parametrize("share", ["data", None])
+def test_a_share_whose_volume_is_away_is_an_error_and_not_empty_and_comes_back(
+    tmp_path: Path, start_nas: StartNas, start_mount: StartMount, share: str | None
+) -> None:
+    volume, away = tmp_path / "volume", tmp_path / "away"
+    volume.mkdir()
+    (volume / "file").write_bytes(b"content")
+    mount = start_mount(start_nas(volume), "--dir-ttl", "0.2", share=share)
+    mount.expect_logs("does not find this share")
+    top = mount.mountpoint if share else mount.mountpoint / "data"
+    descriptor = os.open(top, os.O_RDONLY)
+    try:
+        assert os.listdir(descriptor) == ["file"]
+        volume.rename(away)
+
+        def refused() -> bool:
+            try:
+                assert os.listdir(descriptor) == ["file"], "an empty folder is what a mirror job would make of its copy"
+            except OSError as error:
+                return error.errno == errno.EIO
+            return False
+
+        wait_until(refused, what="the error")
+        away.rename(volume)
+        wait_until(lambda: os.path.exists(top / "file"), what="the share")
+        assert os.listdir(top) == ["file"]
+    finally:
+        os.close(descriptor)
+
+
 # ----- bugs of our own ------------------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,15 @@ def test_unreadable_share_is_absent_and_407(start: Any, tmp_path: Path) -> None:
     assert nas.get("List", 2, "list_share").data["total"] == 3
 
 
+def test_a_share_whose_volume_is_away_is_absent_and_408(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    nas = start("--share", f"away={tmp_path}/away")
+    assert nas.get("List", 2, "list_share").data["total"] == 2
+    (tmp_path / "away").rmdir()
+    assert nas.get("List", 2, "list_share").data["total"] == 1
+    assert nas.get("List", 2, "list", folder_path="/away").code == 408
+
+
 # -- list --
 
 

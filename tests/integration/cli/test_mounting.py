@@ -251,6 +251,28 @@ def test_plain_umount_ends_the_daemon_in_order(content: Path, synofs: Synofs) ->
         assert nas.stats()["sessions"] == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a mount namespace")
+def test_a_container_that_has_a_copy_of_the_mount_does_not_keep_it_alive(nas: Nas, synofs: Synofs) -> None:
+    synofs.mount(nas)
+    pidfd = os.pidfd_open(synofs.status()["pid"])
+    container = subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo started; exec sleep 600"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with container:
+        try:
+            assert container.stdout is not None
+            assert container.stdout.readline() == "started\n"
+            done = synofs("umount", synofs.mountpoint)
+            assert (done.code, done.out, done.err) == (0, "", "")
+            assert wait_for_end(pidfd, 0), "the process ends before the command does"
+            synofs.mount(nas)
+            assert synofs("umount", synofs.mountpoint).code == 0
+        finally:
+            container.kill()
+
+
 def test_a_mount_in_use_is_not_unmounted_unless_forced(nas: Nas, synofs: Synofs) -> None:
     synofs.mount(nas)
     pidfd = os.pidfd_open(synofs.status()["pid"])

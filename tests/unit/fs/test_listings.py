@@ -250,21 +250,53 @@ async def test_a_refusal_is_told_although_an_old_listing_is_there(rig: Rig, stor
 
 
 async def test_a_folder_that_is_gone_is_forgotten_and_told(rig: Rig, store: MemoryStore) -> None:
+    store.folder("/s/f")
+    store.files("/s/f", 2)
+    share = rig.folder(b"s")
+    [folder] = [inode for inode in (await rig.listings.whole(share)).entries if inode.name == b"f"]
+    await rig.listings.whole(folder)
+    store.remove("/s/f")
+    await trio.sleep(DIR_TTL)
+    with pytest.raises(NotFound):
+        await rig.listings.whole(folder)
+    assert folder.gone
+    assert folder.listing is None
+    assert ("gone", "/s/f") in rig.notifier.told
+    assert rig.listings.peek(share) is None, "the parent's listing names it: to be asked for again"
+    with pytest.raises(NoEntry):
+        await rig.listings.whole(folder)
+    assert store.count("list_dir", "/s/f") == 2, "what is known to be gone is not asked for"
+
+
+@pytest.mark.parametrize("root", ["/", "/s"])
+async def test_a_share_that_is_not_found_is_trouble_and_comes_back(rig: Rig, store: MemoryStore, root: str) -> None:
+    if root != "/":
+        rig.table.root.name = root.encode()
+    store.files("/s", 2)
+    share = rig.folder(b"s") if root == "/" else rig.table.root
+    await rig.listings.whole(share)
+    with store.fail("list_dir", NotFound("its volume is away"), "/s"):
+        await trio.sleep(DIR_TTL)
+        with pytest.raises(InputOutput):
+            await rig.listings.whole(share)
+        with pytest.raises(InputOutput):
+            await rig.listings.begin(share)
+    assert not share.gone
+    assert len((await rig.listings.whole(share)).entries) == 2
+
+
+async def test_a_share_that_is_gone_for_good_is_told_by_the_list_of_shares(rig: Rig, store: MemoryStore) -> None:
     store.files("/s", 2)
     share = rig.folder(b"s")
     await rig.listings.whole(rig.table.root)
     await rig.listings.whole(share)
     store.remove("/s")
     await trio.sleep(DIR_TTL)
-    with pytest.raises(NotFound):
+    with pytest.raises(InputOutput):
         await rig.listings.whole(share)
+    await rig.listings.whole(rig.table.root)
     assert share.gone
-    assert share.listing is None
     assert ("gone", "/s") in rig.notifier.told
-    assert rig.listings.peek(rig.table.root) is None, "the parent's listing names it: to be asked for again"
-    with pytest.raises(NoEntry):
-        await rig.listings.whole(share)
-    assert store.count("list_dir", "/s") == 2, "what is known to be gone is not asked for"
 
 
 # ----- reloading ----------------------------------------------------------------------------------------------
