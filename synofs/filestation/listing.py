@@ -96,14 +96,21 @@ class _Walk:
 
     # ----- asking -----------------------------------------------------------------------------------------------
 
+    async def _ask(self, offset: int, limit: int) -> Listing:
+        listing = await self._fetch(offset, limit)
+        if not listing.has_records and listing.total != 0:
+            # Taken for an empty folder, it would have a mirror job delete its copy.
+            raise BadAnswer("the NAS's answer is no listing", path=self._path)
+        return listing
+
     async def _get(self, offset: int, limit: int) -> _Page:
         page = _Page(offset, limit, trio.Event())
-        page.listing = await self._fetch(offset, limit)
+        page.listing = await self._ask(offset, limit)
         return page
 
     async def _get_into(self, page: _Page) -> None:
         try:
-            page.listing = await self._fetch(page.offset, page.limit)
+            page.listing = await self._ask(page.offset, page.limit)
         except Exception as exc:  # raised where the page is used, not through the nursery
             page.error = exc
         page.arrived.set()

@@ -83,6 +83,11 @@ class Listing(msgspec.Struct, frozen=True):
     total: int | None = None
 
     @property
+    def has_records(self) -> bool:
+        """False also of an answer that is none at all, such as `{}`."""
+        return not (self.files is None and self.shares is None and self.folders is None)
+
+    @property
     def records(self) -> Sequence[Record]:
         for records in (self.files, self.shares, self.folders):
             if records is not None:

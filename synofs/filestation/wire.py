@@ -311,6 +311,6 @@ def check_status(head: Head, path: str | None) -> None:
     if status == 413:
         text = "a proxy before the NAS does not take a file of this size (HTTP 413)"
         raise FileTooBig(text, path=path, code=status)
-    if status >= 500:
+    if status >= 500 and status != 501:  # 501: a plain web server's word for POST
         raise Unavailable(f"the NAS, or a proxy before it, failed (HTTP {status})", path=path, code=status)
     raise BadAnswer(f"no answer of a NAS, but HTTP {status}", path=path, code=status)

@@ -117,6 +117,7 @@ def http(content_type: str, body: bytes, status: str = "200 OK", more: str = "")
         pytest.param(http("application/json", b"[1, 2]"), id="a-list"),
         pytest.param(http("text/plain", b""), id="empty"),
         pytest.param(http("text/html", b"not here", "404 Not Found"), id="404"),
+        pytest.param(http("text/html", b"what is POST?", "501 Unsupported method"), id="501"),
         pytest.param(b"220 mail.example.org ESMTP ready\r\n", id="not-http"),
     ],
 )

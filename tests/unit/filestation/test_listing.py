@@ -71,6 +71,15 @@ def listed(folder: Folder, options: PagingOptions = SMALL, pager: Pager | None =
     return received
 
 
+@pytest.mark.parametrize("total", [None, 3])
+def test_an_answer_that_is_no_listing_is_not_an_empty_folder(total: int | None) -> None:
+    async def fetch(offset: int, limit: int) -> Listing:
+        return Listing(total=total)
+
+    with pytest.raises(BadAnswer, match="no listing"):
+        trio.run(Pager(SMALL).list, fetch, Received(), "/s")
+
+
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 28, 29, 30, 47, 48, 49, 100, 500])
 def test_a_folder_at_rest_is_listed_in_order_whatever_its_size(count: int) -> None:
     folder = Folder(names_of(count))
