@@ -44,7 +44,10 @@ def why_not() -> str | None:
         return f"needs {', '.join(absent)}"
     if sys.version_info[:2] not in SUITES:
         return "needs a Python that a Debian release has (3.11 or 3.13)"
-    return None if os.path.exists("/dev/fuse") else "needs /dev/fuse"
+    if not os.path.exists("/dev/fuse"):
+        return "needs /dev/fuse"
+    may_mount = subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    return None if may_mount else "needs CAP_SYS_ADMIN, to boot a systemd in a container"
 
 
 T = TypeVar("T")
