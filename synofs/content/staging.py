@@ -2,8 +2,8 @@
 
 Crash safety, in the order of steps:
 
-1. the data file is created and labelled, so that it can be adopted without a journal;
-2. the journal row is committed; only then is the first write acknowledged;
+1. the data file is created, and the journal row committed;
+2. the data file is labelled, so that it can be adopted without a journal; only then is the first write acknowledged;
 3. a write to an incomplete file is followed by a record in its range log, so that recovery knows which bytes are
    ours; a torn record at the end belongs to a write that was not acknowledged;
 4. `seal` (close, fsync) makes data, range log and row durable;
@@ -100,7 +100,7 @@ class StagingArea:
         row = replace(row.with_base(base, base_md5), complete=complete)
         self.budget.reserve(kept_bytes)
         try:
-            staged = await self._disk.run(self._create, row, unlinked)
+            staged = await self._disk.run(self._create, row, unlinked, after=lambda: self._label(row))
         except BaseException:
             self.budget.give_back(kept_bytes)
             raise
@@ -112,12 +112,12 @@ class StagingArea:
         disk = self._disk
         fds: list[int] = []
         try:
-            # The range log first, the label last: a file that is found half-begun is never taken for a whole one.
+            # The range log first, and the label only when the row is durable: a file that is found half-begun is never
+            # taken for a whole one.
             if not row.complete and not unlinked:
                 fds.append(disk.open_log(row.data, create=True))
             fds.insert(0, disk.create(row.data))
             os.ftruncate(fds[0], row.size)
-            disk.label(fds[0], Label(row.path, row.base, None, row.complete))
             staged = StagedFile(disk, row, *fds)
             if unlinked:
                 staged.unlinked = True
@@ -130,6 +130,9 @@ class StagingArea:
             disk.remove(row.data)
             raise
         return staged
+
+    def _label(self, row: Row) -> None:
+        self._disk.label(self._disk.data_path(row.data), Label(row.path, row.base, None, row.complete))
 
     # ----- another place ----------------------------------------------------------------------------------------------
 

@@ -62,17 +62,22 @@ class Label(NamedTuple):
         )
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Job(Generic[_T]):
     """Work for the one thread, and how it ended."""
 
-    __slots__ = ("after", "args", "ended", "error", "result", "work")
+    __slots__ = ("after", "args", "awaited", "ended", "error", "result", "work")
 
     def __init__(
-        self, work: Callable[..., _T], args: tuple[object, ...], after: Callable[[], None] | None = None
+        self, work: Callable[..., _T], args: tuple[object, ...], after: Callable[[], None], *, awaited: bool
     ) -> None:
         self.work = work
         self.args = args
-        self.after = after  # what follows when the work is durable; nobody waits for such a job
+        self.awaited = awaited
+        self.after = after  # what follows when the work is durable
         self.ended = False
         self.result: _T | None = None
         self.error: Exception | None = None
@@ -94,10 +99,10 @@ class StagingDisk:
         self._left = trio.Event()  # set when there are jobs that nobody waits for
         self._bulk = trio.CapacityLimiter(_BULK_THREADS)
 
-    async def run(self, work: Callable[..., _T], *args: object) -> _T:
+    async def run(self, work: Callable[..., _T], *args: object, after: Callable[[], None] = _nothing) -> _T:
         """Run short disk work in order, together with what waits at the same time. What it wrote into the journal is
-        durable on return. Cancelled only before it has begun."""
-        job = _Job(work, args)
+        durable on return, and before `after` is called. Cancelled only before it has begun."""
+        job = _Job(work, args, after, awaited=True)
         self._jobs.append(job)
         try:
             async with self._turn:
@@ -112,9 +117,9 @@ class StagingDisk:
                     pass
         return job.outcome()
 
-    def later(self, work: Callable[..., None], *args: object, after: Callable[[], None] = lambda: None) -> None:
+    def later(self, work: Callable[..., None], *args: object, after: Callable[[], None] = _nothing) -> None:
         """Run short disk work in order, some time soon, and `after` when it is durable. A failure is logged."""
-        self._jobs.append(_Job(work, args, after))
+        self._jobs.append(_Job(work, args, after, awaited=False))
         self._left.set()
 
     async def serve(self) -> None:
@@ -129,8 +134,10 @@ class StagingDisk:
                 await self.flush()
 
     async def flush(self) -> None:
-        async with self._turn:
-            await self._run_waiting()
+        """Return when all is done that was put off before."""
+        if self._jobs or self._turn.locked():
+            async with self._turn:
+                await self._run_waiting()
 
     async def alone(self, work: Callable[[], _T]) -> _T:
         """Run what begins and ends transactions itself: opening and closing the journal."""
@@ -162,13 +169,13 @@ class StagingDisk:
                 job.error = job.error or error
         for job in jobs:
             job.ended = True
-            if job.after is None:
-                continue
-            try:
-                job.outcome()
-                job.after()
-            except Exception as error:
-                log.warning("the cache folder could not be tidied: %s", error)
+            if job.error is None:
+                try:
+                    job.after()
+                except Exception as error:
+                    job.error = error
+            if job.error is not None and not job.awaited:
+                log.warning("the cache folder could not be tidied: %s", job.error)
 
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""

@@ -54,6 +54,9 @@ class Leftovers:
         if ours or (stray and 0 < entry.ctime_ns < time.time_ns() - _STRAY_AFTER_SECONDS * 1e9):
             self._known.add(f"{folder.rstrip('/')}/{entry.name}")
 
+    def any_below(self, folder: str) -> bool:
+        return any(path.startswith(folder + "/") for path in self._known | self.in_use)
+
     def renamed(self, old: str, new: str) -> bool:
         """A folder has another path. Returns whether anything here depends on it."""
         self.uploads.forget_below(old)

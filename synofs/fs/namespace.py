@@ -84,6 +84,7 @@ class Namespace:
 
     async def _take_from_nas(self, inode: Inode, hidden_name: str) -> None:
         """What is open lives on: unsent content here, any other under a hidden name on the NAS."""
+        await self._writes.area.flush()  # an upload that is done must not come back after a crash
         staged, path = inode.staged, inode.path()
         if staged is not None:
             if is_open(inode) and not staged.complete:
@@ -111,6 +112,7 @@ class Namespace:
         path = inode.path()
         if self._writes.dirty.local_names(inode):
             raise DirectoryNotEmpty(path)
+        await self._writes.area.flush()
         try:
             await self._store.remove(path)
         except NotEmpty:

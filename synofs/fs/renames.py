@@ -82,10 +82,7 @@ class Renames:
         """Finish what an earlier run had begun, and serve renames until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            moves = await self._leftovers.unfinished()
-            if moves:
-                self._writes.queue.pause()  # unsent files may belong under their new names
-                nursery.start_soon(self._recover, moves)
+            nursery.start_soon(self._recover, await self._leftovers.unfinished())
             task_status.started()
             await trio.sleep_forever()
 
@@ -172,7 +169,9 @@ class Renames:
         replaces: Fingerprint | None = None
         if target is not None:
             replaces = target.staged.base if target.staged is not None else target.fingerprint
-        noted = bool(self._dirty.at_or_below(inode)) or (target is not None and target.staged is not None)
+        noted = self._depend_on(inode.path()) or bool(self._dirty.at_or_below(inode))
+        noted = noted or (target is not None and target.staged is not None)
+        await self._writes.area.flush()  # an upload that is done must not come back under the old name after a crash
         old_parent = inode.parent
         assert old_parent is not None
         try:
@@ -229,6 +228,10 @@ class Renames:
         if target is not None and replaced is not None:
             await self._writes.forget(target, replaced, keep=keep, journaled=True)
 
+    def _depend_on(self, path: str) -> bool:
+        """Is anything but unsent files known by a path at or below this one?"""
+        return self._leftovers.any_below(path) or any(_is_below(given, path) for given in self._table.given_mtimes)
+
     def _rename_times(self, old: str, new: str) -> bool:
         """Times given to files on the NAS are known by path. Returns whether any was concerned."""
         given = self._table.given_mtimes
@@ -242,6 +245,7 @@ class Renames:
     # ----- of an earlier run --------------------------------------------------------------------------------------
 
     async def _recover(self, moves: list[Move]) -> None:
+        """Unsent files may belong under their new names: the queue waits for this."""
         for move in moves:
             if await self._outcome(move):
                 await self._follow(move)

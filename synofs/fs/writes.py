@@ -100,7 +100,9 @@ class Writes:
         listings.hidden_found = lambda directory, entry: self.leftovers.found(directory.path(), entry)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Recover what an earlier run left, report as started, then send until cancelled."""
+        """Recover what an earlier run left, report as started, then send until cancelled. Nothing is sent before
+        `queue.resume`: where unsent files belong depends on renames that were not finished."""
+        self.queue.pause()
         async with trio.open_nursery() as nursery:
             recovered = await self.area.open()
             self._table.given_mtimes = await self.area.run(self.area.journal.mtimes)
