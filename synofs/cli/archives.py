@@ -29,7 +29,9 @@ def compress(
     password_file: PasswordFile = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Pack files and folders into a new archive, on the NAS. An archive that is there already is not touched.
+    """Pack files and folders into a new archive, on the NAS.
+
+    An archive that is there already is not touched.
 
     Examples:
       synofs compress ~/nas/docs/2024.zip ~/nas/docs/2024
@@ -82,11 +84,13 @@ def extract(
     password_file: PasswordFile = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Unpack an archive on the NAS, or some of it. What is there already is not replaced without --overwrite.
+    """Unpack an archive on the NAS, or some of it.
+
+    What is there already is not replaced without --overwrite.
 
     Examples:
       synofs extract ~/nas/inbox/photos.zip ~/nas/photo --subfolder
-      synofs extract backup.tar.gz -i etc/fstab -i etc/hosts /home/anna/nas/restored
+      synofs extract ~/nas/backup.tar.gz ~/nas/restored -i etc/fstab -i etc/hosts
     """
     source = place(archive)
     target = place(folder if folder is not None else os.path.dirname(archive) or ".")

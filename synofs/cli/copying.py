@@ -21,10 +21,11 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name each one th
 
 
 def cp(paths: Sources, overwrite: Overwrite = False, verbose: Verbose = False, as_json: opt.Json = False) -> None:
-    """Copy files and folders on the NAS, without a byte going through this machine.
+    """Copy files and folders on the NAS; no byte goes through this machine.
 
-    Folders are copied with all in them. If TARGET is a folder, the copies go into it. What is there
-    already is not replaced without --overwrite. All paths have to be in one mount.
+    Folders are copied with all in them. If TARGET is a folder, the copies go
+    into it. What is there already is not replaced without --overwrite. All
+    paths have to be in one mount.
 
     Examples:
       synofs cp ~/nas/video/holiday.mp4 ~/nas/archive/
@@ -35,10 +36,11 @@ def cp(paths: Sources, overwrite: Overwrite = False, verbose: Verbose = False, a
 
 
 def mv(paths: Sources, overwrite: Overwrite = False, verbose: Verbose = False, as_json: opt.Json = False) -> None:
-    """Move or rename files and folders on the NAS, also between shares, without a byte going through here.
+    """Move or rename files and folders on the NAS, also between shares.
 
-    If TARGET is a folder, they go into it. What is there already is not replaced without --overwrite.
-    A file that a program on this machine has open for writing is not moved.
+    No byte goes through this machine. If TARGET is a folder, they go into it.
+    What is there already is not replaced without --overwrite. A file that a
+    program on this machine has open for writing is not moved.
 
     Examples:
       synofs mv ~/nas/inbox/scan.pdf ~/nas/docs/2024/

@@ -136,9 +136,10 @@ def thumb(
     size: Annotated[str, typer.Option(metavar="SIZE", help=", ".join(SIZES))] = "small",
     as_json: opt.Json = False,
 ) -> None:
-    """Fetch the thumbnail that the NAS makes of an image or video, instead of the file itself.
+    """Fetch the thumbnail that the NAS makes of an image or video.
 
-    The NAS keeps thumbnails beside the file, which changes the time of its folder.
+    The file itself stays there. The NAS keeps thumbnails beside the file, which
+    changes the time of its folder.
 
     Examples:
       synofs thumb ~/nas/photo/IMG_1.jpg -o thumb.jpg

@@ -45,9 +45,10 @@ def search(
     null: Annotated[bool, typer.Option("--print0", "-0", help="End each path with a NUL, for xargs -0.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Find files and folders by name with the NAS's own search, which needs no listing of each folder.
+    """Find files and folders by name, with the NAS's own search.
 
-    Paths are printed as they are found, in no particular order. Exit code 0, whether or not any are.
+    Paths are printed as they are found, in no particular order. The exit code
+    is 0 whether or not there are any.
 
     Examples:
       synofs search invoice ~/nas/docs
@@ -144,10 +145,10 @@ def md5(
     quiet: Annotated[bool, typer.Option("--quiet", help="With --check: do not name what is as it should be.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Have the NAS compute the MD5 of files, and print them as md5sum does; or compare them with such a list.
+    """Have the NAS compute the MD5 of files; print or --check them as md5sum does.
 
-    Use it to prove that a copy arrived whole: nothing is downloaded. Paths in a list that do not begin
-    with a slash are taken from the current folder, as md5sum does.
+    It proves that a copy arrived whole, and nothing is downloaded for it. Paths
+    in a list that do not begin with a slash are taken from the current folder.
 
     Examples:
       synofs md5 ~/nas/video/*.mp4 > sums

@@ -52,9 +52,10 @@ def create(
     no_qr: Annotated[bool, typer.Option("--no-qr", help="No QR code on the terminal.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Make a link to a file or folder for anyone who has it; "synofs share PATH" does the same.
+    """Make a link to a file or folder; "synofs share PATH" does the same.
 
-    The address is printed, on a terminal with a QR code to point a phone at.
+    Whoever has the link can download it, until it expires or is removed. On a
+    terminal it is shown with a QR code to point a phone at.
 
     Examples:
       synofs share ~/nas/photo/holiday
@@ -134,7 +135,7 @@ def rm(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Remove sharing links: by id, by address, or all links to a path. The files stay.
+    """Remove sharing links by id or address, or all to a path. Files stay.
 
     Examples:
       synofs share rm ~/nas/photo/holiday

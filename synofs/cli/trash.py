@@ -52,7 +52,9 @@ def restore(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Put deleted files and folders back where they were; their folders are made again.
+    """Put deleted files and folders back where they were.
+
+    Folders that they were in are made again.
 
     Examples:
       synofs trash restore ~/nas/docs/2024/report.odt

@@ -29,6 +29,7 @@ from synofs.remote import (
 CHANGE_SECONDS = 60.0
 
 # How long each try waits for a task that the NAS does not know: it is over (the usual case), or registered late.
+MD5_SECONDS = 3600.0  # it says nothing on its way, and a slow disk reads some 100 GB in that time
 MD5_TRIES = (0.0, 0.1, 0.0)
 MAX_DOWNLOAD_FOR_MD5_BYTES = 64 * 1024**2
 
@@ -128,7 +129,9 @@ class Changes:
     async def md5(self, path: str) -> str:
         """A task that is lost on the way is started again: it changes nothing."""
         for early_seconds in MD5_TRIES:
-            status = await self._tasks.run(calls.md5_start(path), _never, early_seconds=early_seconds)
+            status = await self._tasks.run(
+                calls.md5_start(path), _never, early_seconds=early_seconds, standstill_seconds=MD5_SECONDS
+            )
             if status is not None:
                 if not re.fullmatch(r"[0-9a-fA-F]{32}", status.md5 or ""):
                     raise BadAnswer("the NAS gives no MD5", path=path)

@@ -22,7 +22,7 @@ from synofs.filestation.caller import Caller
 from synofs.filestation.changes import CHANGE_SECONDS, Changes
 from synofs.filestation.measures import Measures
 from synofs.filestation.parsing import Empty, Listing, entry_of, is_missing, matched
-from synofs.filestation.tasks import OnTaskProgress, Tasks
+from synofs.filestation.tasks import PATIENT, OnTaskProgress, Tasks
 from synofs.remote import (
     Exists,
     InputOutput,
@@ -157,7 +157,7 @@ class Copying:
         target = posixpath.join(to_dir, posixpath.basename(source))
         start = calls.copy_move_start(source, to_dir, overwrite=overwrite, remove_source=remove_source)
         is_done = partial(self._happened, source, target, remove_source)
-        status = await self._tasks.run(start, is_done, on_progress=on_progress)
+        status = await self._tasks.run(start, is_done, standstill_seconds=PATIENT, on_progress=on_progress)
         if status is not None and not remove_source and (await self._look([target]))[0] is not None:
             return  # the NAS says that it is done, and it is there: a second count of all files would tell no more
         if await is_done():

@@ -14,7 +14,7 @@ from synofs.filestation import calls
 from synofs.filestation.caller import Caller
 from synofs.filestation.listing import Pager
 from synofs.filestation.parsing import Listing, entry_of, is_missing, matched
-from synofs.filestation.tasks import OnTaskProgress, Tasks
+from synofs.filestation.tasks import PATIENT, OnTaskProgress, Tasks
 from synofs.remote import NotFound, RemoteEntry, Unavailable
 
 # How long each try waits for a task that the NAS does not know: it is over (the usual case), or registered late.
@@ -43,7 +43,11 @@ class Measures:
         entries = await self._entries(paths)
         for early_seconds in TRIES:
             status = await self._tasks.run(
-                calls.dir_size_start(paths), _never, early_seconds=early_seconds, on_progress=on_progress
+                calls.dir_size_start(paths),
+                _never,
+                early_seconds=early_seconds,
+                standstill_seconds=PATIENT,
+                on_progress=on_progress,
             )
             if status is not None:
                 return TreeSize(int(status.num_dir or 0), int(status.num_file or 0), int(status.total_size or 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -217,6 +218,28 @@ def daemon_pid(command: Synofs) -> int | None:
     return None
 
 
+def on_a_terminal(*words: object, typed: str = "", code: int = 0) -> str:
+    """What a command shows to a person."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen([COMMAND, *map(str, words)], stdin=theirs, stdout=theirs, stderr=theirs)
+        os.write(ours, typed.encode())
+        shown = b""
+        os.close(theirs)
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        assert process.wait(20) == code, shown
+        return shown.decode()
+    finally:
+        os.close(ours)
+
+
 @dataclass
 class Mounted:
     """A NAS whose share "docs" may be changed, and its mount."""
@@ -261,10 +284,13 @@ class Mounted:
         with urllib.request.urlopen(f"{self.nas.url}/webapi/entry.cgi?{query}", timeout=10) as answer:
             return json.load(answer)["data"]
 
+    def running(self, **report: object) -> str:
+        """The answer that a task is still under way."""
+        return json.dumps({"success": True, "data": {"finished": False, **report}})
+
     def stays_running(self, api: str) -> None:
         """Tasks of this API do not come to an end any more."""
-        running = {"success": True, "data": {"finished": False, "progress": 0.5}}
-        self.fault(kind="body", api=api, method="status", body=json.dumps(running))
+        self.fault(kind="body", api=api, method="status", body=self.running(progress=0.5))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from synofs.app.errors import Problem
 
-from .conftest import COMMAND, Mounted, until
+from .conftest import COMMAND, Mounted, on_a_terminal, until
 
 pytestmark = pytest.mark.mount
 
@@ -182,6 +182,18 @@ def test_builds_that_tell_the_end_of_a_task_in_other_ways(mounted: Start, quirks
     assert done.code == Problem.MISSING.exit_code
     done = here.synofs("cp", here.docs / "letter.txt", here.docs / "letter.txt" / "x")
     assert done.code == Problem.NOT_POSSIBLE.exit_code
+
+
+def test_progress_is_shown_on_a_terminal_and_not_in_a_pipe(mounted: Start) -> None:
+    here = mounted()
+    slow = here.running(progress=0.25, processed_size=512 * 1024, total=2 * 1024**2)
+    here.fault(kind="body", api="CopyMove", method="status", body=slow, times=4)
+    shown = on_a_terminal("cp", here.docs / "2024" / "big.bin", here.docs / "a.bin")
+    assert "copying big.bin" in shown
+    assert "512 KiB of 2.0 MiB" in shown
+    here.fault(kind="body", api="CopyMove", method="status", body=slow, times=4)
+    done = here.synofs("cp", here.docs / "2024" / "big.bin", here.docs / "b.bin")
+    assert (done.code, done.out, done.err) == (0, "", "")
 
 
 def test_an_interrupted_copy_is_stopped_on_the_nas(mounted: Start) -> None:

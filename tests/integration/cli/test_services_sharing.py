@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import pty
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 
 from synofs.app.errors import Problem
 
-from .conftest import COMMAND, PASSWORD, Mounted
+from .conftest import PASSWORD, Mounted, on_a_terminal
 
 pytestmark = pytest.mark.mount
 
@@ -48,28 +46,6 @@ def test_a_link_is_printed_listed_and_removed(mounted: Start, tmp_path: Path) ->
     for gone in (url, here.docs / "2024"):
         assert here.synofs("share", "rm", "--mount", here.docs, gone).code == Problem.NO_LINK.exit_code
     assert (here.disk / "2024").is_dir()
-
-
-def on_a_terminal(*words: object, typed: str = "") -> str:
-    """What a command shows to a person."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen([COMMAND, *map(str, words)], stdin=theirs, stdout=theirs, stderr=theirs)
-        os.write(ours, typed.encode())
-        shown = b""
-        os.close(theirs)
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            shown += piece
-        assert process.wait(20) == 0, shown
-        return shown.decode()
-    finally:
-        os.close(ours)
 
 
 def test_on_a_terminal_a_link_comes_with_a_qr_code_and_a_list_as_a_table(mounted: Start) -> None:
@@ -145,7 +121,10 @@ def test_what_was_deleted_is_listed_restored_and_at_last_removed_for_good(mounte
     assert missing.code == Problem.MISSING.exit_code
 
     assert here.synofs("trash", "empty", here.docs).code == Problem.NOT_CONFIRMED.exit_code
+    assert "nothing was done" in on_a_terminal("trash", "empty", here.docs, typed="n\n", code=85)
     assert here.synofs("trash", "list", here.docs).out != ""
+    assert "for good" in on_a_terminal("trash", "empty", here.docs / "2024", typed="y\n")
+    assert f"{here.docs}/2024" not in here.synofs("trash", "list", here.docs).out
     done = here.synofs("trash", "empty", "--yes", here.docs)
     assert (done.code, done.err) == (0, "")
     assert os.listdir(here.disk / "#recycle") == []
