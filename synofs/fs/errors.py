@@ -51,5 +51,9 @@ class DeadlineExceeded(FilesystemError):
     """The NAS did not answer in time; it may still do so later."""
 
 
+class Unanswered(FilesystemError):
+    """The NAS did not answer this a moment ago, and that was told; it is not asked again at once."""
+
+
 class DirectoryNotEmpty(FilesystemError):
     """A folder that still has entries cannot be removed or replaced."""

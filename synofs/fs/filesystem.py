@@ -27,6 +27,7 @@ from synofs.fs.errors import (
     NotADirectory,
     ReadOnlyFilesystem,
     StaleInode,
+    Unanswered,
 )
 from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode, InodeTable
@@ -41,7 +42,9 @@ from synofs.fs.space import SpaceCache
 from synofs.fs.sparing import FULL, Access, Desktop, Sparing, SparingOptions, Thumbnails
 from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
-from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space
+from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space, TimedOut
+
+_UNANSWERED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,15 +342,24 @@ class Filesystem:
         handle.access.check(handle.inode, offset)
         if self._nursery is not None and handle.access.shows_interest(handle.inode, offset, length):
             self._siblings.reading(handle.inode, self._nursery)
-        version = handle.version
+        if trio.current_time() < handle.unanswered_until:
+            raise Unanswered(handle.inode.path())
         try:
-            try:
-                return await self._read_now(handle, offset, length)
-            except Changed:
-                await self._follow_change(handle, version)
-                return await self._read_now(handle, offset, length)
+            return await self._read_following(handle, offset, length)
         except NotFound as error:
             raise StaleInode(handle.inode.path()) from error
+        except (TimedOut, trio.Cancelled):
+            # The kernel asks for a page that failed once more, at once: its caller has waited long enough.
+            handle.unanswered_until = trio.current_time() + _UNANSWERED_SECONDS
+            raise
+
+    async def _read_following(self, handle: FileHandle, offset: int, length: int) -> bytes | memoryview:
+        version = handle.version
+        try:
+            return await self._read_now(handle, offset, length)
+        except Changed:
+            await self._follow_change(handle, version)
+            return await self._read_now(handle, offset, length)
 
     async def _read_now(self, handle: FileHandle, offset: int, length: int) -> bytes | memoryview:
         """From what was written here, or from the pinned version."""

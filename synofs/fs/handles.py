@@ -21,7 +21,17 @@ from synofs.remote import Fingerprint
 class FileHandle:
     """One open file. `version` is pinned: what is read is that version or an error, never a mix."""
 
-    __slots__ = ("access", "append", "inode", "readable", "reader", "truncates", "version", "writable")
+    __slots__ = (
+        "access",
+        "append",
+        "inode",
+        "readable",
+        "reader",
+        "truncates",
+        "unanswered_until",
+        "version",
+        "writable",
+    )
 
     def __init__(
         self,
@@ -39,6 +49,7 @@ class FileHandle:
         self.readable = flags & os.O_ACCMODE != os.O_WRONLY
         self.append = bool(flags & os.O_APPEND)
         self.truncates = bool(flags & os.O_TRUNC)
+        self.unanswered_until = float("-inf")  # a read got no answer: others fail at once until then
 
 
 class DirHandle:

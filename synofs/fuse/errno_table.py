@@ -37,6 +37,7 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     fs.NotSupported: Verdict(errno.EPERM, _QUIET),
     fs.InvalidArgument: Verdict(errno.EINVAL, _QUIET),
     fs.DeadlineExceeded: Verdict(errno.ETIMEDOUT, _TELL),
+    fs.Unanswered: Verdict(errno.ETIMEDOUT, _QUIET),
     fs.FilesystemError: Verdict(errno.EIO, _TELL),
     content.LocalDiskFull: Verdict(errno.ENOSPC, _TELL),
     content.ContentError: Verdict(errno.EIO, _TELL),

@@ -110,6 +110,10 @@ class LiveMount:
         )
         assert done.returncode == 0, f"{done.stderr.decode()}\n{self.log[-4000:]}"
 
+    def refresh(self) -> None:
+        """Know what was changed on the NAS by others."""
+        subprocess.run([str(COMMAND), "refresh", str(self.root)], capture_output=True, check=True, timeout=60)
+
     def clean_up(self) -> None:
         if self.pid is not None and self._is_running():
             self.kill()

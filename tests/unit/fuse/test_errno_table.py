@@ -30,6 +30,7 @@ DECIDED = {
     "fs.NotSupported": errno.EPERM,
     "fs.ReadOnlyFilesystem": errno.EROFS,
     "fs.StaleInode": errno.ESTALE,
+    "fs.Unanswered": errno.ETIMEDOUT,
     "remote.AccountDisabled": errno.EACCES,
     "remote.AddressBlocked": errno.EACCES,
     "remote.BadAnswer": errno.EIO,
