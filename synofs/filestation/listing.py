@@ -149,13 +149,32 @@ class _Walk:
         self._use(await self._get(max(0, self._end - 1 - back), limit))
 
     async def _take_all_at_once(self) -> None:
-        """The last resort: one snapshot."""
+        """The last resort: one snapshot; or, if the NAS does not send so much at once, pages until they bring nothing
+        new. A page from the start on may miss what shifts past it, but hardly the same name each time."""
         listing = (await self._get(0, 0)).listing
         assert listing is not None
-        if listing.total is not None and len(listing.records) < listing.total:
-            raise BadAnswer("the NAS does not list all of the folder", path=self._path)
         self._deliver(listing, 0)
+        if listing.total is not None and len(listing.records) < listing.total:
+            while await self._sweep():
+                pass
+            if len(self._delivered) < self._total:
+                raise BadAnswer("the NAS does not list all of the folder", path=self._path)
         self._complete = True
+
+    async def _sweep(self) -> bool:
+        """Ask for all pages once more. Returns whether one of them held something new."""
+        limit = self._pager.page_size(self._options.page)
+        offset, new = 0, False
+        while True:
+            listing = (await self._get(offset, limit)).listing
+            assert listing is not None
+            new = self._deliver(listing, 0) or new
+            self._total = listing.total or 0
+            offset += len(listing.records)
+            if len(self._delivered) > self._most or offset > self._most:
+                raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
+            if not listing.records or (listing.total is not None and offset >= listing.total):
+                return new
 
     # ----- using ------------------------------------------------------------------------------------------------
 

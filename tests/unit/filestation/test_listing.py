@@ -338,3 +338,21 @@ def test_a_failure_of_the_receiver_reaches_the_caller_as_it_is() -> None:
 
     with pytest.raises(ZeroDivisionError):
         trio.run(Pager(SMALL).list, folder.fetch, on_page, "/s")
+
+
+def test_a_capped_folder_in_which_as_many_names_come_as_go_is_listed_whole() -> None:
+    folder = Folder(names_of(300))
+    folder.cap = 20
+    lasting = set(folder.names[::2])
+    changes = iter(range(0, 300, 2))
+
+    def change(number: int) -> None:
+        if number and number < 12:  # one goes ahead of the reader, one comes behind
+            folder.names.remove(names_of(300)[299 - next(changes)])
+            folder.names = sorted([*folder.names, f"!{number:03}"])
+
+    folder.before_page = change
+    received = Received()
+    trio.run(Pager(SMALL).list, folder.fetch, received, "/s")
+    assert lasting <= set(received.names)
+    assert len(received.names) == len(set(received.names))
