@@ -21,8 +21,9 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "synofs"
 class LiveMount:
     """One share mounted in the foreground, with a cache folder of its own that outlives the process."""
 
-    def __init__(self, nas: Nas, folder: Path, *options: str) -> None:
+    def __init__(self, nas: Nas, folder: Path, *options: str, share: str | None = "data") -> None:
         self.nas = nas
+        self.share = share
         self.folder = folder
         self.root = folder / "mnt"
         self.cache = folder / "cache"
@@ -41,8 +42,9 @@ class LiveMount:
     def start(self) -> None:
         arguments = [
             "mount", self.nas.url, str(self.root), "--foreground", "--insecure-http", "--user", USER,
-            "--password-file", str(self.password), "--share", "data", "--cache-dir", str(self.cache), *self.options,
+            "--password-file", str(self.password), "--cache-dir", str(self.cache), *self.options,
         ]  # fmt: skip
+        arguments += ["--share", self.share] if self.share else []
         assert self._zygote.stdin is not None
         assert self._zygote.stdout is not None
         self._zygote.stdin.write(json.dumps({"arguments": arguments, "log": str(self.log_file)}) + "\n")
@@ -101,6 +103,10 @@ class LiveMount:
         status: dict[str, Any] = json.loads(done.stdout)
         return status
 
+    def refresh(self, path: Path) -> None:
+        """What somebody did on the NAS is to be seen now."""
+        subprocess.run([str(COMMAND), "refresh", str(path)], capture_output=True, check=True, timeout=60)
+
     def flush(self, seconds: int = 60) -> None:
         """Everything is on the NAS when this returns."""
         done = subprocess.run(
@@ -126,12 +132,15 @@ class LiveMount:
 
 
 @contextlib.contextmanager
-def live_mount(folder: Path, *options: str, nas_options: tuple[str, ...] = ()) -> Iterator[tuple[LiveMount, Path]]:
-    """A started mount of a fresh NAS, and the directory that the NAS serves."""
+def live_mount(
+    folder: Path, *options: str, nas_options: tuple[str, ...] = (), shares: dict[str, Path] | None = None
+) -> Iterator[tuple[LiveMount, Path]]:
+    """A started mount of a fresh NAS, and the directory that the NAS serves as `data`; of all its shares, if there are
+    more."""
     served = folder / "served"
     served.mkdir()
-    with simulated_nas({"data": served}, *nas_options) as nas:
-        mount = LiveMount(nas, folder / "client", *options)
+    with simulated_nas({"data": served, **(shares or {})}, *nas_options) as nas:
+        mount = LiveMount(nas, folder / "client", *options, share=None if shares else "data")
         try:
             mount.start()
             yield mount, served
