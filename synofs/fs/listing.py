@@ -54,6 +54,24 @@ class Load:
         self.step = trio.Event()
 
 
+class Order:
+    """Some of a directory's entries in one order, with their places in it."""
+
+    __slots__ = ("_places", "inodes", "length", "made_from")
+
+    def __init__(self, entries: list[Inode], *, folders: bool, by_number: bool) -> None:
+        self.made_from = entries
+        self.length = len(entries)  # a list that is still growing makes a new order
+        self.inodes = [inode for inode in entries if inode.is_dir is folders]
+        if by_number:
+            self.inodes.sort(key=lambda inode: inode.number)
+        self._places = {inode.number: place for place, inode in enumerate(self.inodes)}
+
+    def place(self, inode: Inode | None) -> int:
+        """-1 if it is not among them."""
+        return self._places.get(inode.number, -1) if inode is not None else -1
+
+
 class Listing:
     """What is known of one directory. `entries` only grows while loading and is replaced as a whole later."""
 
@@ -84,16 +102,13 @@ class Listing:
         self.used_at = 0.0
         self.use_count = 0
         self.ahead = False  # listed ahead of a walk, and not used yet
-        self.ordered: dict[tuple[bool, bool], tuple[list[Inode], list[Inode]]] = {}
+        self.ordered: dict[tuple[bool, bool], Order] = {}
 
-    def in_order(self, *, folders: bool, by_number: bool) -> list[Inode]:
+    def in_order(self, *, folders: bool, by_number: bool) -> Order:
         """The folders, or the files, in the order in which programs visit them: that of the listing, or by inode
         number (coreutils' cp sorts so, for the sake of local disks). Kept until the entries are replaced."""
         key = (folders, by_number)
         kept = self.ordered.get(key)
-        if kept is None or kept[0] is not self.entries or not self.complete:
-            chosen = [inode for inode in self.entries if inode.is_dir is folders]
-            if by_number:
-                chosen.sort(key=lambda inode: inode.number)
-            kept = self.ordered[key] = (self.entries, chosen)
-        return kept[1]
+        if kept is None or kept.made_from is not self.entries or kept.length != len(self.entries):
+            kept = self.ordered[key] = Order(self.entries, folders=folders, by_number=by_number)
+        return kept

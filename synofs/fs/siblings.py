@@ -75,13 +75,9 @@ class SiblingPrefetch:
         """Where the file stands in the order of the run. A file that follows in neither order starts a new run."""
         for by_number in (run.by_number, not run.by_number):
             order = listing.in_order(folders=False, by_number=by_number)
-            before = run.index
-            if by_number is not run.by_number:
-                before = order.index(run.last) if run.last in order else -1
-            start = max(0, before)
-            try:
-                index = order.index(inode, start, start + self._options.skip + len(run.ahead) + 1)
-            except ValueError:
+            before = run.index if by_number is run.by_number else order.place(run.last)
+            index = order.place(inode)
+            if not before <= index <= before + self._options.skip + len(run.ahead) + 1:
                 continue
             if by_number is not run.by_number:
                 run.by_number = by_number
@@ -90,8 +86,7 @@ class SiblingPrefetch:
             return index
         run.in_a_row = run.window = 0
         run.ahead.clear()
-        order = listing.in_order(folders=False, by_number=run.by_number)
-        index = order.index(inode) if inode in order else -1
+        index = listing.in_order(folders=False, by_number=run.by_number).place(inode)
         run.next_index = index + 1
         return index
 
@@ -106,7 +101,7 @@ class SiblingPrefetch:
         options, listing = self._options, directory.listing
         if listing is None:
             return
-        files = listing.in_order(folders=False, by_number=run.by_number)
+        files = listing.in_order(folders=False, by_number=run.by_number).inodes
         for inode in islice(files, run.next_index, run.index + options.skip + options.max_window):
             if (
                 self._fetching >= options.fetches_at_once

@@ -18,7 +18,6 @@ from itertools import islice
 import trio
 
 from synofs.fs.inodes import Inode
-from synofs.fs.listing import Listing
 from synofs.fs.listings import Listings
 
 
@@ -115,9 +114,7 @@ class WalkPrefetch:
             return
         for by_number in (walk.by_number, not walk.by_number):
             order = listing.in_order(folders=True, by_number=by_number)
-            before = walk.last if walk.last in order else None
-            expected = order.index(before) + 1 if before is not None else 0
-            if expected < len(order) and order[expected] is directory:
+            if order.place(directory) == order.place(walk.last) + 1:
                 walk.by_number = by_number
                 return
 
@@ -160,19 +157,19 @@ def _following(start: Inode, root: Inode, by_number: bool) -> Iterator[Inode]:
     yield from _below(start, by_number)
     node = start
     while node is not root and node.parent is not None:
-        siblings = _folders(node.parent.listing, by_number)
-        if node in siblings:
-            for sibling in siblings[siblings.index(node) + 1 :]:
-                yield sibling
-                yield from _below(sibling, by_number)
+        listing = node.parent.listing
+        if listing is not None:
+            siblings = listing.in_order(folders=True, by_number=by_number)
+            place = siblings.place(node)
+            if place >= 0:
+                for following in range(place + 1, len(siblings.inodes)):
+                    yield siblings.inodes[following]
+                    yield from _below(siblings.inodes[following], by_number)
         node = node.parent
 
 
 def _below(directory: Inode, by_number: bool) -> Iterator[Inode]:
-    for child in _folders(directory.listing, by_number):
-        yield child
-        yield from _below(child, by_number)
-
-
-def _folders(listing: Listing | None, by_number: bool) -> list[Inode]:
-    return listing.in_order(folders=True, by_number=by_number) if listing is not None else []
+    if directory.listing is not None:
+        for child in directory.listing.in_order(folders=True, by_number=by_number).inodes:
+            yield child
+            yield from _below(child, by_number)
