@@ -103,9 +103,9 @@ class LiveMount:
         status: dict[str, Any] = json.loads(done.stdout)
         return status
 
-    def refresh(self, path: Path) -> None:
+    def refresh(self, path: Path | None = None) -> None:
         """What somebody did on the NAS is to be seen now."""
-        subprocess.run([str(COMMAND), "refresh", str(path)], capture_output=True, check=True, timeout=60)
+        subprocess.run([str(COMMAND), "refresh", str(path or self.root)], capture_output=True, check=True, timeout=60)
 
     def flush(self, seconds: int = 60) -> None:
         """Everything is on the NAS when this returns."""
@@ -115,10 +115,6 @@ class LiveMount:
             timeout=seconds + 30,
         )
         assert done.returncode == 0, f"{done.stderr.decode()}\n{self.log[-4000:]}"
-
-    def refresh(self) -> None:
-        """Know what was changed on the NAS by others."""
-        subprocess.run([str(COMMAND), "refresh", str(self.root)], capture_output=True, check=True, timeout=60)
 
     def clean_up(self) -> None:
         if self.pid is not None and self._is_running():
