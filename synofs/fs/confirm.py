@@ -18,6 +18,7 @@ from synofs.remote import RemoteEntry, RemoteError, RemoteStore
 _GETINFO_UP_TO = 100  # as many paths as one call takes
 _FULL = 1000
 _LONGEST_GATHERING = 20  # times the pause that ends it
+_HURRIED = 0.2  # of the pause, when somebody waits for all of them
 
 
 class _Ask:
@@ -39,6 +40,7 @@ class Confirmer:
         self._work = trio.Event()  # somebody asks
         self._hurry = trio.Event()  # ask the NAS now
         self._urgent = 0
+        self._hurried = 0
         self._sizes: dict[str, int] = {}  # how many entries a folder had when it was listed here
 
     async def look(self, path: str) -> RemoteEntry | None:
@@ -63,6 +65,15 @@ class Confirmer:
         finally:
             self._urgent -= 1
 
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Somebody waits for all that is under way: inside, the pause that ends the gathering is short."""
+        self._hurried += 1
+        try:
+            yield
+        finally:
+            self._hurried -= 1
+
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
@@ -84,7 +95,7 @@ class Confirmer:
         with trio.move_on_after(self._gather_seconds * _LONGEST_GATHERING):
             while not self._urgent and not self._hurry.is_set():
                 waiting = len(self._waiting)
-                with trio.move_on_after(self._gather_seconds):
+                with trio.move_on_after(self._gather_seconds * (_HURRIED if self._hurried else 1)):
                     await self._hurry.wait()
                 if len(self._waiting) == waiting:
                     return

@@ -363,7 +363,7 @@ class Writes:
         for entry in self.queue.entries:
             if entry.item.staged is not None and not entry.item.writers:
                 self.queue.enqueue(entry.item, entry.name)
-        with self._confirmer.urgent():
+        with self._confirmer.hurried():
             await self.queue.drain()
 
     # ----- the end ------------------------------------------------------------------------------------------------

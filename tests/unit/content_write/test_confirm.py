@@ -112,6 +112,14 @@ async def test_who_comes_to_wait_ends_the_gathering(asker: Asker, nas: Nas) -> N
     assert asker.answered_at["/s/1"] == started
 
 
+async def test_who_waits_for_all_of_them_gathers_them_all_the_same(asker: Asker, nas: Nas) -> None:
+    started = trio.current_time()
+    with asker.confirmer.hurried():
+        await ask_all(asker, [f"/s/{number}" for number in range(20)], pause=GATHER / 10)
+    assert len(nas.calls) == 1
+    assert trio.current_time() - started <= 20 * GATHER / 10 + GATHER / 5
+
+
 async def test_a_failure_is_told_to_each_and_the_next_question_is_a_new_one(asker: Asker, nas: Nas) -> None:
     nas.meet("get_entries", Unreachable("away"))
     await ask_all(asker, ["/s/1", "/s/2"])
