@@ -179,7 +179,7 @@ class Synofs:
 @pytest.fixture
 def synofs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Synofs]:
     """A home of its own for each test; afterwards nothing is mounted and no unexpected warning is in the log."""
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD + "\n")
