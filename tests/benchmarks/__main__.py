@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.benchmarks import charts, report
+from tests.benchmarks import charts, markdown, report
 from tests.benchmarks.datasets import Data
 from tests.benchmarks.goals import judge
 from tests.benchmarks.mounts import CONTESTANTS
@@ -31,6 +31,7 @@ from tests.benchmarks.stage import Line, Results, Stage
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 TYPICAL_LATENCY_MS = 20
+CRASHES = 5_000  # of each write mode, with --long
 FREE_BYTES_WANTED = {False: 3 << 30, True: 8 << 30}
 
 
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.charts_from:
         for path in charts.draw(json.loads(given.charts_from.read_text()), given.charts or REPOSITORY / "docs/charts"):
             print(path)
+        return 0
+    if given.tables_from:
+        print(markdown.document(json.loads(given.tables_from.read_text())), end="")
         return 0
     signal.signal(signal.SIGTERM, _end_in_order)
     bench = Bench(given)
@@ -70,11 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", action="store_true", help="the same for rclone mount and sshfs")
     parser.add_argument("--only", metavar="CONTESTANT[,...]", help="these contestants alone")
     parser.add_argument("--full", action="store_true", help="the sizes of the goals (quick ones are a tenth)")
-    parser.add_argument("--long", action="store_true", help="full, with seven turns each, and the long crash tests")
+    parser.add_argument(
+        "--long", action="store_true", help=f"full, with seven turns each, and {CRASHES:,} crashes of each write mode"
+    )
     parser.add_argument("--laps", type=int, metavar="N", help="turns of each contestant")
     parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help="round trips (default: 0 20 50)")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw charts (SVG) into it")
     parser.add_argument("--charts-from", type=Path, metavar="JSON", help="draw charts of an earlier run, and no more")
+    parser.add_argument(
+        "--tables-from", type=Path, metavar="JSON", help="print the tables of an earlier run as Markdown"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="where what is served lies (default: in memory)")
     return parser
 
@@ -152,9 +161,14 @@ class Bench:
         return self._servers[kind]
 
     def _long_tests(self) -> None:
-        """Tests that have a long mode: many more crashes than the test suite has time for."""
-        env = {**os.environ, "SYNOFS_LONG_TESTS": "1"}
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", "-k", "crash", "tests"], cwd=REPOSITORY, env=env)
+        """The crash harness, for many more crashes than the test suite has time for; it prints its own numbers."""
+        python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+        for mode in ("durable", "writeback"):
+            command = [sys.executable, "-m", "tests.model.crash", "--trials", str(CRASHES), "--write-mode", mode]
+            print(f"## {CRASHES} crashes, {mode}", flush=True)
+            done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": python_path})
+            if done.returncode:
+                self.results.failed("crashes", Line(), mode, f"the harness ended with {done.returncode}")
 
     def close(self) -> None:
         for server in self._servers.values():
