@@ -73,8 +73,8 @@ def megabytes(value: int) -> str:
 
 
 def requests(counted: Counter[str]) -> str:
-    """All of them; the kinds are in the JSON."""
-    return str(counted.total()) if counted else "0"
+    """All of them; the kinds are in the JSON. ~: round trips, where requests cannot be counted."""
+    return ("~" if "round trips" in counted else "") + str(counted.total())
 
 
 def failures(results: Results) -> Iterator[str]:

@@ -251,6 +251,11 @@ class Sshd(Server):
         self.process = Process([program, "-D", "-e", "-f", str(config)], self.work / "sshd.log")
         self.process.wait_until(lambda: accepts(self.port), "listening")
 
+    def requests(self) -> Counter[str]:
+        """Encrypted, so nobody can count them. Times that the client spoke after the server had: the requests that
+        were waited for, if one is sent at a time."""
+        return Counter({"round trips": self.line.stats()["turns"]})
+
 
 def _python_path() -> str:
     """This repository before all, so that the code beside this file is what is measured."""
