@@ -35,6 +35,16 @@ contents = st.one_of(
 )
 
 
+FLAGS = [
+    os.O_RDONLY,
+    os.O_RDWR,
+    os.O_RDWR | os.O_CREAT,
+    os.O_RDWR | os.O_CREAT | os.O_TRUNC,
+    os.O_RDWR | os.O_APPEND,
+    os.O_RDWR | os.O_CREAT | os.O_EXCL,
+]
+
+
 class MountModel(RuleBasedStateMachine):
     """Each step is done twice: below the mount and in a directory on the local disk. Both must say the same."""
 
@@ -48,9 +58,11 @@ class MountModel(RuleBasedStateMachine):
         self.name = self.model.name
         (self.mount.root / self.name).mkdir()
         self.fresh = True
+        self.handles: list[tuple[int, int]] = []  # (in the model, in the mount)
 
     def teardown(self) -> None:
         if hasattr(self, "model"):
+            self.close_all()
             self.compare()
             shutil.rmtree(self.model)
 
@@ -124,12 +136,75 @@ class MountModel(RuleBasedStateMachine):
 
         self.both(action, f"{folder}/{name}".lstrip("/"))
 
+    # ----- files that stay open while everything else goes on ---------------------------------------------------
+
+    @precondition(lambda self: len(self.handles) < 4)
+    @rule(folder=folders, name=names, flags=st.sampled_from(FLAGS))
+    def open(self, folder: str, name: str, flags: int) -> None:
+        paths = [root / folder / name for root in (self.model, self.mount.root / self.name)]
+        opened: list[int] = []
+        errors: list[int | None] = []
+        for path in paths:
+            try:
+                opened.append(os.open(path, flags, 0o644))
+                errors.append(None)
+            except OSError as error:
+                errors.append(error.errno)
+        assert errors[0] == errors[1], f"{folder}/{name} {flags:o}: {errors}"
+        if opened:
+            self.handles.append((opened[0], opened[1]))
+
+    def both_handles(self, number: int, action) -> None:
+        outcomes = []
+        for fd in self.handles[number % len(self.handles)]:
+            try:
+                outcomes.append(action(fd))
+            except OSError as error:
+                outcomes.append(f"errno {error.errno}")
+        assert outcomes[0] == outcomes[1], outcomes
+
+    @precondition(lambda self: self.handles)
+    @rule(number=st.integers(0, 9), data=st.binary(min_size=1, max_size=3000), offset=st.integers(0, 300_000))
+    def write_handle(self, number: int, data: bytes, offset: int) -> None:
+        self.both_handles(number, lambda fd: os.pwrite(fd, data, offset))
+
+    @precondition(lambda self: self.handles)
+    @rule(number=st.integers(0, 9), size=st.integers(0, 300_000))
+    def truncate_handle(self, number: int, size: int) -> None:
+        self.both_handles(number, lambda fd: os.ftruncate(fd, size))
+
+    @precondition(lambda self: self.handles)
+    @rule(number=st.integers(0, 9))
+    def read_handle(self, number: int) -> None:
+        self.both_handles(number, lambda fd: (os.fstat(fd).st_size, os.pread(fd, 1_000_000, 0)))
+
+    @precondition(lambda self: self.handles)
+    @rule(number=st.integers(0, 9))
+    def fsync_handle(self, number: int) -> None:
+        self.both_handles(number, os.fsync)
+
+    @precondition(lambda self: self.handles)
+    @rule(number=st.integers(0, 9))
+    def close_handle(self, number: int) -> None:
+        pair = self.handles.pop(number % len(self.handles))
+        for fd in pair:
+            os.close(fd)
+
+    def close_all(self) -> None:
+        for pair in self.handles:
+            for fd in pair:
+                with contextlib.suppress(OSError):  # the mount has crashed
+                    os.close(fd)
+        self.handles.clear()
+
     @rule(folder=folders)
     def listing(self, folder: str) -> None:
         self.both(lambda path: sorted(os.listdir(path)), folder or ".")
 
     @rule()
     def compare(self) -> None:
+        for _, fd in self.handles:  # a flush is for what was closed
+            os.fsync(fd)
         self.mount.flush()
         assert tree_of(self.served / self.name) == tree_of(self.model)
 
@@ -144,10 +219,13 @@ class MountModel(RuleBasedStateMachine):
     def remount(self, crash: bool) -> None:
         with contextlib.suppress(Exception):
             self.mount.nas.clear_faults()
+        if not crash:
+            self.close_all()
         if crash:
             self.mount.kill()
         else:
             self.mount.stop()
+        self.close_all()
         self.mount.start()
 
     @invariant()
