@@ -386,7 +386,7 @@ class StagedFile:
         async with self._sealing:
             if self._sealed_generation == self.generation or self.unlinked or self.closed:
                 return
-            generation, size, unsynced = self.generation, self.size, self._unsynced_bytes
+            generation, size, unsynced, base = self.generation, self.size, self._unsynced_bytes, self.base
             # A thaw may close the file meanwhile; its copy is made durable by itself.
             fds = [os.dup(fd) for fd in (self._fd, self._log) if fd is not None]
             log_bytes = os.fstat(fds[1]).st_size if len(fds) > 1 else 0
@@ -399,7 +399,7 @@ class StagedFile:
                     os.close(fd)
             self._unsynced_bytes -= unsynced
             self._name_synced = True
-            self.base_unsaved = False
+            self._saved(base)
             self._sealed_size = size
             self._sealed_generation = generation
 
@@ -465,10 +465,15 @@ class StagedFile:
     async def save_base(self) -> None:
         """Before the content changes again, the journal has to know what it started from."""
         if self.base_unsaved:
-            columns = self.columns()
+            base, columns = self.base, self.columns()
             await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
-            self.base_unsaved = False
+            self._saved(base)
             self.relabel()
+
+    def _saved(self, base: Fingerprint | None) -> None:
+        """The journal has this base, which may be an older one by now."""
+        if self.base == base:
+            self.base_unsaved = False
 
     def inherit(self, base: Fingerprint | None, md5: str | None, attempt: Attempt | None) -> None:
         """It replaces another file: what was known of that one's version on the NAS holds for this one now. The caller

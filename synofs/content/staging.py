@@ -161,6 +161,10 @@ class StagingArea:
         self._disk.later(forget, after=lambda: self._disk.remove(data_name))
         return True
 
+    def keep_mtime(self, path: str, version: Fingerprint, wanted_ns: int) -> None:
+        """A time was given to a file that is on the NAS already."""
+        self._disk.later(self.journal.set_mtime, path, version, wanted_ns)
+
     def drop_mtime(self, path: str) -> None:
         """A time that was given to a file on the NAS is void."""
         self._disk.later(self.journal.drop_mtime, path)

@@ -71,6 +71,8 @@ class DirtyFiles:
 
     def at_or_below(self, inode: Inode) -> list[Inode]:
         """Dirty inodes at and below this one."""
+        if not inode.is_dir:
+            return [inode] if inode.staged is not None and not inode.staged.unlinked else []
         found = []
         for entry in self._queue.entries:
             node: Inode | None = entry.item

@@ -146,10 +146,20 @@ class Uploads:
         inode.own_md5 = staged.base_md5
         if inode.parent is not None:
             self._listings.insert(inode.parent, inode)
-        if self._table.given_mtimes.pop(path, None) is not None:
-            self._area.drop_mtime(path)
         self._dirty.detach(inode)
+        self._keep_time(inode, path, version, staged.mtime_ns)
         return True
+
+    def _keep_time(self, inode: Inode, path: str, version: Fingerprint, given_ns: int | None) -> None:
+        """A time that was given to the file and did not get to the NAS (it came when the bytes had arrived, or the NAS
+        keeps no times) is remembered here; any other is void."""
+        shown = None if given_ns is None else given_ns // 10**9 * 10**9
+        if shown is not None and shown != version.mtime_ns:
+            inode.shown_mtime_ns = shown
+            self._table.given_mtimes[path] = (version, shown)
+            self._area.keep_mtime(path, version, shown)
+        elif self._table.given_mtimes.pop(path, None) is not None:
+            self._area.drop_mtime(path)
 
     def forget_cached(self, *paths: str) -> None:
         """Something else is at these paths from now on."""

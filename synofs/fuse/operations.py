@@ -228,7 +228,7 @@ class Operations(pyfuse3.Operations):
         self._table.count_lookup(inode)
         return pyfuse3.FileInfo(fh=fh, keep_cache=False), entry
 
-    @_guarded
+    @_unhurried  # it never waits for the NAS, but a copy of a big file takes its time
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         return await self.fs.write(fh, off, buf)
 

@@ -434,6 +434,25 @@ async def test_the_journal_knows_what_the_content_starts_from_before_it_changes(
     assert (row.base, row.base_md5, row.attempted, new.attempt) == (Fingerprint(1, 10**9), "md5", None, None)
 
 
+async def test_a_base_that_comes_while_the_old_one_is_written_down_is_not_taken_for_saved(
+    new: StagedFile, area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await new.write(0, b"x")
+    run = StagingDisk.run
+
+    async def slowly(self: StagingDisk, *args: object, **kwargs: object) -> object:
+        result = await run(self, *args, **kwargs)
+        new.placed(Fingerprint(1, 10**9), None)  # the upload ends right now
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StagingDisk, "run", slowly)
+        await new.seal()
+    assert new.base_unsaved
+    await new.write(0, b"y")
+    assert area.journal.rows()[0].base == Fingerprint(1, 10**9)
+
+
 # ----- the end ----------------------------------------------------------------------------------------------------
 
 

@@ -406,6 +406,30 @@ async def test_the_time_shown_from_the_first_write_on_is_the_one_that_the_nas_ge
     assert nas.nodes["/s/f"].mtime_ns == shown == (await rig.at("/s/f")).mtime_ns
 
 
+async def test_a_time_that_came_when_the_bytes_had_arrived_is_remembered(
+    writeback: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    nas.meet("upload", Unreachable("lost"), after=True)
+    await writeback.create("/s/f", b"content")
+    await trio.sleep(0.7)
+    await writeback.utimens("/s/f", 5 * SECOND)
+    await writeback.flushed()
+    inode = await writeback.at("/s/f")
+    assert (nas.count("upload"), inode.shown_mtime_ns) == (1, 5 * SECOND)
+    assert writeback.area.journal.mtimes() == {"/s/f": (nas.version("/s/f"), 5 * SECOND)}
+
+
+async def test_on_a_nas_that_keeps_no_times_those_that_were_given_are_remembered(rig: Rig, nas: Nas) -> None:
+    nas.keeps_mtimes = False
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    await rig.fs.write(number, 0, b"content")
+    await rig.fs.setattr(await rig.at("/s/f"), size=None, mtime_ns=5 * SECOND, number=number)
+    await rig.close(number)
+    await rig.flushed()
+    assert (await rig.at("/s/f")).shown_mtime_ns == 5 * SECOND
+
+
 # ----- somebody else ----------------------------------------------------------------------------------------------
 
 
