@@ -3,7 +3,8 @@
 A trial: writers append numbered records to files and make new ones; each acknowledgement (a close, an fsync or a write
 that returned) is reported through a pipe before the next step. At a random moment the daemon gets SIGKILL. The next
 mount recovers, and when it has flushed, the NAS is compared with what was acknowledged: every acknowledged record has
-to be there, in order and whole.
+to be there, in order and whole. A third program saves documents as editors do, and makes, renames and removes files:
+each document is at its last acknowledged save, what was removed stays away, and nobody finds a conflict.
 
 `python -m tests.model.crash --trials 500` runs it alone and prints the numbers.
 """
@@ -50,6 +51,38 @@ except OSError as error:
 """
 
 
+# An editor and a tidy program: saves are a temporary file, renamed over the document; other files are made, renamed and
+# removed. Reports "saved name number" and "removed name" after each acknowledgement.
+SAVER = r"""
+import os, sys, random
+root, who, seed = sys.argv[1:]
+rng = random.Random(seed)
+def say(*words): os.write(1, (" ".join(map(str, words)) + "\n").encode())
+try:
+    for number in range(100000):
+        name = f"{who}-doc{rng.randrange(2)}"
+        temporary = os.path.join(root, f"{who}-{number}.tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(fd, f"{name} {number:08d}\n".encode() * 50)
+        if rng.random() < 0.5:
+            os.fsync(fd)
+        os.close(fd)
+        os.rename(temporary, os.path.join(root, name))
+        say("saved", name, number)
+        if rng.random() < 0.3:
+            old = os.path.join(root, f"{who}-x{number}")
+            with open(old, "wb") as file:
+                file.write(b"x")
+            new = old + rng.choice(("", "-renamed"))
+            os.rename(old, new)
+            os.unlink(new)
+            say("removed", os.path.basename(old))
+            say("removed", os.path.basename(new))
+except OSError as error:
+    say("stopped", error.errno)
+"""
+
+
 @dataclass
 class Tally:
     trials: int = 0
@@ -65,19 +98,27 @@ class Writers:
 
     def __init__(self, root: Path, count: int, seed: str) -> None:
         self.last: dict[str, int] = {}  # file -> number of its last acknowledged record
+        self.saved: dict[str, int] = {}  # document -> number of its last acknowledged save
+        self.removed: set[str] = set()
         self.acknowledged = 0
         self._processes = [python(WRITER, str(root), f"w{number}", f"{seed}-{number}") for number in range(count)]
+        self._processes.append(python(SAVER, str(root), "s", f"{seed}-s"))
         self._threads = [threading.Thread(target=self._listen, args=(process,)) for process in self._processes]
         for thread in self._threads:
             thread.start()
 
     def _listen(self, process) -> None:
         for line in process.stdout:
-            words = line.decode().split()
-            if words[0] != "stopped":
-                _, name, number = words
-                self.last[name] = max(self.last.get(name, -1), int(number))
-                self.acknowledged += words[0] == "written"
+            match line.decode().split():
+                case ["written" | "synced" | "closed" as what, name, number]:
+                    self.last[name] = max(self.last.get(name, -1), int(number))
+                    self.acknowledged += what == "written"
+                case ["saved", name, number]:
+                    self.saved[name] = int(number)
+                    self.acknowledged += 1
+                case ["removed", name]:
+                    self.removed.add(name)
+                    self.acknowledged += 1
 
     def finish(self) -> None:
         for process in self._processes:
@@ -106,6 +147,22 @@ def lost_records(served: Path, last: dict[str, int]) -> list[str]:
     return lost
 
 
+def lost_saves(served: Path, saved: dict[str, int], removed: set[str]) -> list[str]:
+    """Documents that are not at their last acknowledged save (or a later one), and files that came back."""
+    lost = []
+    for name, number in sorted(saved.items()):
+        try:
+            lines = set((served / name).read_bytes().splitlines(keepends=True))
+        except FileNotFoundError:
+            lost.append(f"{name}: the document is not there")
+            continue
+        found = [int(line.split()[1]) for line in lines] if len(lines) == 1 else []
+        if not found or found[0] < number or (served / name).stat().st_size != 50 * len(lines.pop()):
+            lost.append(f"{name}: save {number} was acknowledged, {found} is there")
+    lost += [f"{name}: it was removed, and is there" for name in sorted(removed) if (served / name).exists()]
+    return lost + [f"{path.name}: a conflict" for path in served.iterdir() if "(conflict" in path.name]
+
+
 def run(folder: Path, trials: int, seed: int, *options: str, kills_per_check: int = 10) -> Tally:
     """`trials` kills; every `kills_per_check` of them everything is flushed and compared."""
     rng = random.Random(seed)
@@ -117,12 +174,14 @@ def run(folder: Path, trials: int, seed: int, *options: str, kills_per_check: in
                 name = f"trial{tally.trials}"
                 unchecked[name] = one_kill(mount, name, rng, tally)
             mount.flush()
-            for name, last in unchecked.items():
-                tally.lost += [f"{name}/{text}" for text in lost_records(served / name, last)]
+            for name, writers in unchecked.items():
+                lost = lost_records(served / name, writers.last)
+                lost += lost_saves(served / name, writers.saved, writers.removed)
+                tally.lost += [f"{name}/{text}" for text in lost]
     return tally
 
 
-def one_kill(mount: LiveMount, folder: str, rng: random.Random, tally: Tally) -> dict[str, int]:
+def one_kill(mount: LiveMount, folder: str, rng: random.Random, tally: Tally) -> Writers:
     """Returns what was acknowledged in `folder` before the daemon was killed. The mount is up again then."""
     (mount.root / folder).mkdir()
     writers = Writers(mount.root / folder, count=2, seed=f"{rng.random()}")
@@ -132,7 +191,7 @@ def one_kill(mount: LiveMount, folder: str, rng: random.Random, tally: Tally) ->
     tally.trials += 1
     tally.acknowledged += writers.acknowledged
     mount.start()
-    return writers.last
+    return writers
 
 
 def main() -> int:

@@ -52,6 +52,7 @@ class LiveMount:
         self.pid = int(self._zygote.stdout.readline())
         wait_until(lambda: self.is_mounted() or self._ended(), 30, "the mount")
         wait_until(self._answers, 30, "an answer of the mount")
+        wait_until(self._listens, 30, "an answer on its socket")
 
     def _is_running(self) -> bool:
         try:
@@ -67,6 +68,12 @@ class LiveMount:
     def _answers(self) -> bool:
         self._ended()
         return subprocess.run(["stat", "-t", str(self.root)], capture_output=True, timeout=30).returncode == 0
+
+    def _listens(self) -> bool:
+        try:
+            return bool(self.status())
+        except Failure:
+            return self._ended()
 
     def is_mounted(self) -> bool:
         return any(
