@@ -14,6 +14,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +22,14 @@ import platformdirs
 
 from synofs.app.config import NasAddress, Settings, SignInWords, wrong_option
 from synofs.app.errors import Failure, Problem
+from synofs.app.keyring_store import KeyringUnusable, SecretKeeper, SystemKeyring
 from synofs.filestation.auth import Credentials, Secret
 
 __all__ = [  # with the two types that everything about a sign-in is made of
     "Asker",
     "Credentials",
     "FileStore",
+    "Keep",
     "SavedSignIn",
     "Secret",
     "SignInStore",
@@ -35,6 +38,7 @@ __all__ = [  # with the two types that everything about a sign-in is made of
 ]
 
 SYSTEMD_CREDENTIAL = "synofs-password"
+_SECRETS = ("password", "device_id")  # of a sign-in, as `to_json` names them; one-time codes are never kept
 
 
 def to_json(credentials: Credentials) -> dict[str, str | None]:
@@ -67,16 +71,28 @@ class SavedSignIn:
     ca_file: str | None = None
 
 
+class Keep(Enum):
+    """Where secrets are to be kept."""
+
+    BEST = "best"  # in the keyring if there is one that is open, else in the file
+    KEYRING = "keyring"
+    FILE = "file"
+
+
 class SignInStore(Protocol):
-    """A place for sign-ins: a file of the user's, or the desktop's keyring."""
+    """A place for sign-ins: a file of the user's, with its secrets in it or in the desktop's keyring."""
 
-    @property
-    def place(self) -> str:
-        """What to tell the user about where it is."""
+    def load(self, url: str) -> SavedSignIn | None:
+        """Raises `KEYRING_CLOSED` when the secrets are in a keyring that does not give them."""
 
-    def load(self, url: str) -> SavedSignIn | None: ...
-    def save(self, url: str, saved: SavedSignIn) -> None: ...
-    def forget(self, url: str) -> bool: ...
+    def save(self, url: str, saved: SavedSignIn, keep: Keep = Keep.BEST) -> str:
+        """Returns what to tell the user about where it is. Raises `NO_KEYRING`."""
+
+    def forget(self, url: str) -> str | None:
+        """Returns where it was."""
+
+    def kept_in(self, url: str) -> Keep | None:
+        """Where the secrets are, without asking a keyring."""
 
 
 class Asker(Protocol):
@@ -101,7 +117,8 @@ def find_credentials(
     settings: Settings, words: SignInWords, store: SignInStore | None, asker: Asker | None
 ) -> tuple[Settings, Credentials]:
     """The credentials for these settings, and the settings completed by what was saved with them."""
-    saved = store.load(settings.url) if store is not None else None
+    password = find_password(words)
+    saved = _load(settings.url, store, has_password=password is not None)
     user = settings.user or (saved.credentials.user if saved else None)
     if not user and asker is not None:
         user = asker.user(settings.address)
@@ -109,7 +126,6 @@ def find_credentials(
         raise Failure(Problem.NO_USER, nas=settings.url)
     if saved is not None and saved.credentials.user != user:
         saved = None
-    password = find_password(words)
     if password is None and saved is not None:
         password = saved.credentials.password
     if password is None and asker is not None:
@@ -126,6 +142,16 @@ def find_credentials(
         device_name=saved.credentials.device_name if saved else device_name(),
     )
     return replace(settings, user=user), credentials
+
+
+def _load(url: str, store: SignInStore | None, *, has_password: bool) -> SavedSignIn | None:
+    """Whoever brings a password needs no keyring, though the token that spares a one-time code stays in there then."""
+    try:
+        return store.load(url) if store is not None else None
+    except Failure as failure:
+        if not (has_password and failure.problem is Problem.KEYRING_CLOSED):
+            raise
+        return None
 
 
 def find_password(words: SignInWords) -> Secret | None:
@@ -157,36 +183,89 @@ def _read_password(path: str, source: str) -> Secret:
 
 
 class FileStore:
-    """Sign-ins in a file that its owner alone can read."""
+    """Sign-ins in a file that its owner alone can read; what is secret in them may be in a keyring instead.
 
-    def __init__(self, path: Path) -> None:
+    The file says so of each sign-in, so a keyring is asked for those only that were put there, and no mount at boot
+    waits for one in vain.
+    """
+
+    def __init__(self, path: Path, keyring: SecretKeeper | None = None) -> None:
         self._path = path
-
-    @property
-    def place(self) -> str:
-        return f"{self._path} (readable by you alone)"
+        self._keyring = keyring
 
     def load(self, url: str) -> SavedSignIn | None:
-        data = self._read().get(url)
-        if data is None:
+        entry = self._read().get(url)
+        if entry is None:
             return None
-        return SavedSignIn(from_json(data["credentials"]), data["fingerprint"], data["ca_file"])
+        credentials = dict(entry["credentials"])
+        if entry.get("in_keyring"):
+            credentials |= self._from_keyring(url)
+        return SavedSignIn(from_json(credentials), entry["fingerprint"], entry["ca_file"])
 
-    def save(self, url: str, saved: SavedSignIn) -> None:
-        entry = {
-            "credentials": to_json(replace(saved.credentials, otp=None)),
-            "fingerprint": saved.fingerprint,
-            "ca_file": saved.ca_file,
-        }
-        self._write({**self._read(), url: entry})
-
-    def forget(self, url: str) -> bool:
+    def save(self, url: str, saved: SavedSignIn, keep: Keep = Keep.BEST) -> str:
         entries = self._read()
-        if url not in entries:
-            return False
-        del entries[url]
+        credentials: dict[str, Any] = to_json(replace(saved.credentials, otp=None))
+        place = f"{self._path} (readable by you alone)"
+        trouble = None if keep is Keep.FILE else self._to_keyring(url, credentials)
+        in_keyring = keep is not Keep.FILE and trouble is None
+        if in_keyring:
+            credentials = {name: None if name in _SECRETS else value for name, value in credentials.items()}
+            place = "the keyring"
+        elif keep is Keep.KEYRING:
+            raise Failure(Problem.NO_KEYRING, detail=trouble)
+        elif trouble is not None:
+            place += f", because the keyring cannot be used: {trouble}"
+        entry = {"credentials": credentials, "fingerprint": saved.fingerprint, "ca_file": saved.ca_file}
+        self._write({**entries, url: {**entry, "in_keyring": in_keyring}})
+        if not in_keyring and entries.get(url, {}).get("in_keyring"):
+            self._delete_from_keyring(url)
+        return place
+
+    def forget(self, url: str) -> str | None:
+        entries = self._read()
+        entry = entries.pop(url, None)
+        if entry is None:
+            return None
+        if entry.get("in_keyring"):
+            self._delete_from_keyring(url)
         self._write(entries)
-        return True
+        return "the keyring" if entry.get("in_keyring") else str(self._path)
+
+    def kept_in(self, url: str) -> Keep | None:
+        entry = self._read().get(url)
+        if entry is None:
+            return None
+        return Keep.KEYRING if entry.get("in_keyring") else Keep.FILE
+
+    def _to_keyring(self, url: str, credentials: Mapping[str, Any]) -> str | None:
+        """Returns why it could not be kept there."""
+        if self._keyring is None:
+            return "there is none"
+        try:
+            self._keyring.set(url, json.dumps({name: credentials[name] for name in _SECRETS}))
+        except KeyringUnusable as exc:
+            return str(exc)
+        return None
+
+    def _from_keyring(self, url: str) -> dict[str, Any]:
+        try:
+            text = self._keyring.get(url) if self._keyring is not None else None
+        except KeyringUnusable as exc:
+            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail=exc) from exc
+        if text is None:
+            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="it knows nothing of it any more")
+        try:
+            kept = json.loads(text)
+            return {name: kept[name] for name in _SECRETS}
+        except (ValueError, KeyError, TypeError) as exc:
+            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="what it holds is not ours") from exc
+
+    def _delete_from_keyring(self, url: str) -> None:
+        try:
+            if self._keyring is not None:
+                self._keyring.delete(url)
+        except KeyringUnusable as exc:
+            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail=exc) from exc
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -214,5 +293,5 @@ class FileStore:
 
 
 def saved_sign_ins() -> SignInStore:
-    """The store of this user. The system's keyring will stand here before the file."""
-    return FileStore(platformdirs.user_config_path("synofs") / "sign-ins.json")
+    """The store of this user."""
+    return FileStore(platformdirs.user_config_path("synofs") / "sign-ins.json", SystemKeyring())

@@ -79,6 +79,8 @@ class Problem(Enum):
     REFUSED_BY_NAS = 26, "{nas} refused: {detail}", "look at the messages of DSM's Log Center"
     NO_SHARE = 27, "{user} sees no share {share} on {nas}", "check its name, and the account's rights in DSM"
 
+    NO_MULTICAST = 29, "cannot listen on the local network ({detail})", "check that this machine is connected to one"
+
     # Signing in
     WRONG_PASSWORD = 30, "{nas} knows no {user} with this password", "check both; too many tries get you blocked"
     OTP_NEEDED = 31, "{user} has two-factor sign-in", "run: synofs login {nas} (once), or add --otp CODE"
@@ -104,6 +106,18 @@ class Problem(Enum):
     SIGN_IN_REFUSED = 39, "{nas} refused to sign {user} in ({detail})", "look at DSM's Log Center"
     NO_USER = 40, "no account is named", "add --user NAME, or run: synofs login {nas} (once)"
     NO_SAVED_SIGN_IN = 41, "nothing is saved for {nas}", "synofs status lists what is mounted"
+
+    KEYRING_CLOSED = (
+        42,
+        "the sign-in for {nas} is in the keyring, and cannot be had from there ({detail})",
+        "unlock the keyring (signing in to the desktop does), or run: synofs login {nas} --keep-in file",
+    )
+    STILL_TRUSTED = (
+        44,
+        "the sign-in is forgotten here, but {nas} may still trust this device ({detail})",
+        "remove it in DSM's web desktop (Personal > Security > 2-factor authentication > Trusted devices)",
+    )
+    NO_KEYRING = 43, "the keyring cannot be used ({detail})", "leave out --keep-in, or say --keep-in file"
 
     # A mount that is there, or should be
     NOT_MOUNTED = 50, "{mountpoint} is not a synofs mount", "synofs status lists those that are"

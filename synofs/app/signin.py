@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import trio
 
 from synofs.app.assembly import client_options, sign_in
 from synofs.app.config import Settings, parse_otp, wrong_option
-from synofs.app.credentials import Asker, Credentials, SavedSignIn, Secret, SignInStore
+from synofs.app.credentials import Asker, Credentials, Keep, SavedSignIn, Secret, SignInStore
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.filestation.client import FileStationClient
+from synofs.remote import OtpNeeded, RemoteError
+
+log = logging.getLogger(__name__)
 
 
-def sign_in_and_remember(settings: Settings, credentials: Credentials, store: SignInStore, asker: Asker | None) -> None:
-    """Sign in and out, asking at most once for each thing that the NAS may want; then save what worked."""
+def sign_in_and_remember(
+    settings: Settings, credentials: Credentials, store: SignInStore, asker: Asker | None, keep: Keep = Keep.BEST
+) -> str:
+    """Sign in and out, asking at most once for each thing that the NAS may want; then save what worked.
+
+    Returns where it was saved, for people."""
     asked: set[Problem] = set()
     while True:
         try:
@@ -25,7 +35,39 @@ def sign_in_and_remember(settings: Settings, credentials: Credentials, store: Si
                 raise
             asked.add(failure.problem)
             settings, credentials = _complete(settings, credentials, failure, asker)
-    store.save(settings.url, SavedSignIn(credentials, settings.fingerprint, settings.ca_file))
+    return store.save(settings.url, SavedSignIn(credentials, settings.fingerprint, settings.ca_file), keep)
+
+
+def revoke(settings: Settings, credentials: Credentials) -> None:
+    """Have the NAS trust this device no more; returns when its token has been seen to be worth nothing.
+
+    Raises `STILL_TRUSTED` when the token still spares the code, or when the NAS cannot be asked.
+    """
+    if credentials.device_id is None:
+        return
+    try:
+        refused = trio.run(_revoke, settings, credentials, credentials.device_id)
+    except Exception as exc:
+        reason = failure_of(exc, nas=settings.url, host=settings.address.host, user=credentials.user, command="logout")
+        raise Failure(Problem.STILL_TRUSTED, nas=settings.url, detail=reason.line) from exc
+    if not refused:
+        raise Failure(Problem.STILL_TRUSTED, nas=settings.url, detail="it does not take its trust back")
+
+
+async def _revoke(settings: Settings, credentials: Credentials, device_id: Secret) -> bool:
+    """Whether the NAS wants a one-time code afterwards."""
+    async with _client(settings, credentials) as client:
+        await sign_in(client, settings)
+        try:
+            await client.services.devices.distrust(device_id)
+        except RemoteError as exc:
+            log.info("the NAS does not revoke trust in a device (%s)", exc)
+    async with _client(settings, credentials) as client:
+        try:
+            await sign_in(client, settings)
+        except OtpNeeded:
+            return True
+    return False
 
 
 def _complete(
@@ -59,10 +101,17 @@ def _try(settings: Settings, credentials: Credentials) -> Credentials:
 
 
 async def _sign_in_and_out(settings: Settings, credentials: Credentials) -> Credentials:
-    client = FileStationClient(client_options(settings), credentials)
-    try:
+    async with _client(settings, credentials) as client:
         await sign_in(client, settings)
         return replace(credentials, otp=None, device_id=client.device_id or credentials.device_id)
+
+
+@contextlib.asynccontextmanager
+async def _client(settings: Settings, credentials: Credentials) -> AsyncIterator[FileStationClient]:
+    """Signed in by whoever uses it; signed out at the end."""
+    client = FileStationClient(client_options(settings), credentials)
+    try:
+        yield client
     finally:
         with trio.CancelScope(shield=True):
             await client.aclose()

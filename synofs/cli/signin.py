@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from synofs.app.config import parse_nas
-from synofs.app.credentials import find_credentials, saved_sign_ins
+from typing import Annotated
+
+import typer
+
+from synofs.app.config import parse_nas, read_settings, wrong_option
+from synofs.app.credentials import Keep, find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.profiles import read_sign_in, resolve
-from synofs.app.signin import sign_in_and_remember
+from synofs.app.signin import revoke, sign_in_and_remember
 from synofs.cli import options as opt
 from synofs.cli.mounting import chosen
 from synofs.cli.terminal import asker, say
@@ -20,11 +24,34 @@ def login(
     ca_file: opt.CaFile = None,
     fingerprint: opt.Fingerprint = None,
     insecure_http: opt.InsecureHttp = False,
+    keep_in: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-in",
+            metavar="keyring|file",
+            help="Where password and device token go (default: the keyring, if there is one that is open).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Sign in once and remember it, so that "synofs mount" need not ask.
 
-    Asks for what is missing: user, password, one-time code, and whether to trust an unknown certificate.
+    Asks for what is missing: user, password, one-time code, and whether to
+    trust an unknown certificate. Password and device token go into the
+    system's keyring, or where there is none into a file that you alone can
+    read; it says which. For mounts at boot, when no keyring is open yet, say
+    --keep-in file.
+
+    Examples:
+      synofs login https://nas:5001
+      synofs login anna@nas
+      synofs login home          (a profile in ~/.config/synofs/config.toml)
+      sudo synofs login nas      (for mounts at boot, which root makes)
     """
+    try:
+        keep = Keep(keep_in) if keep_in is not None else Keep.BEST
+    except ValueError as exc:
+        raise wrong_option("--keep-in: keyring or file", "login") from exc
     given: dict[str, str | bool | None] = {
         "user": user,
         "password-file": password_file,
@@ -36,15 +63,29 @@ def login(
     settings, words = read_sign_in(nas, chosen(given))
     somebody = asker()
     settings, credentials = find_credentials(settings, words, None, somebody)
-    store = saved_sign_ins()
-    sign_in_and_remember(settings, credentials, store, somebody)
-    say(f"signed in to {settings.url} as {credentials.user}; saved in {store.place}")
+    place = sign_in_and_remember(settings, credentials, saved_sign_ins(), somebody, keep)
+    say(f"signed in to {settings.url} as {credentials.user}; saved in {place}")
 
 
 def logout(nas: opt.Nas) -> None:
-    """Forget what "synofs login" saved for a NAS. Mounts that are there go on."""
+    """Forget what "synofs login" saved for a NAS. Mounts that are there go on.
+
+    If a one-time code was given at login, the NAS trusts this device since
+    then. It is asked to stop that, and whether it did is tried.
+
+    Examples:
+      synofs logout https://nas:5001
+      synofs logout home         (a profile)
+    """
     address = parse_nas(resolve(nas, {}).nas)
     store = saved_sign_ins()
-    if not store.forget(address.url):
+    saved = store.load(address.url)
+    place = store.forget(address.url)
+    if saved is None or place is None:
         raise Failure(Problem.NO_SAVED_SIGN_IN, nas=address.url)
-    say(f"forgot the sign-in for {address.url}, which was in {store.place}")
+    say(f"forgot the sign-in for {address.url}, which was in {place}")
+    known: dict[str, str | bool | None] = {"ca-file": saved.ca_file, "fingerprint": saved.fingerprint}
+    words = chosen({**known, "insecure-http": not address.is_encrypted})
+    revoke(read_settings(address.url, words)[0], saved.credentials)
+    if saved.credentials.device_id is not None:
+        say(f"{address.url} trusts this device no more")

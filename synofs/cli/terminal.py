@@ -18,8 +18,8 @@ def say(text: str) -> None:
     print(f"synofs: {text}", file=sys.stderr)
 
 
-def console() -> Console:
-    return Console(highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False)
 
 
 class TerminalAsker:

@@ -9,7 +9,7 @@ import typer
 
 from synofs.app import units as make
 from synofs.app.config import parse_nas, wrong_option
-from synofs.app.credentials import saved_sign_ins
+from synofs.app.credentials import Keep, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.profiles import Profile
 from synofs.app.units import Scope
@@ -82,7 +82,11 @@ def units(
 
 def _look_for_password(profile: Profile, scope: Scope, *, automount: bool) -> None:
     """Say so if nobody could sign in: at boot, nobody can be asked."""
-    if saved_sign_ins().load(parse_nas(profile.nas).url) is not None:
+    kept = saved_sign_ins().kept_in(parse_nas(profile.nas).url)
+    if kept is Keep.FILE or (kept is Keep.KEYRING and scope is Scope.USER):
+        return
+    if kept is Keep.KEYRING and "password-file" not in profile.words and (automount or not make.has_password(profile)):
+        say(f'the password is in a keyring, which is closed at boot: run "synofs login {profile.name} --keep-in file"')
         return
     if scope is Scope.USER or automount:
         if "password-file" not in profile.words:

@@ -56,6 +56,11 @@ def info(apis: Sequence[str]) -> ApiCall:
     return ApiCall("SYNO.API.Info", 1, "query", {"query": ",".join(apis)})
 
 
+def distrust_device(device_id: str) -> ApiCall:
+    """The session's own device; its token is a parameter here and a cookie in a browser."""
+    return ApiCall("SYNO.Core.TrustDevice", 1, "delete", {"device_id": encoded(device_id)}, idempotent=False)
+
+
 def list_shares(offset: int, limit: int, details: Sequence[str] = ENTRY_DETAILS) -> ApiCall:
     return _call(
         "SYNO.FileStation.List", 2, "list_share", "/",

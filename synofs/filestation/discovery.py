@@ -13,6 +13,7 @@ from synofs.remote import NotANas, Unsupported
 # A NAS advertises 600 to 800 APIs; these are the ones that are used here.
 APIS = (
     "SYNO.API.Auth",
+    "SYNO.Core.TrustDevice",
     *(
         f"SYNO.FileStation.{name}"
         for name in (

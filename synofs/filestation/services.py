@@ -10,6 +10,7 @@ from synofs.filestation.background import BackgroundTasks
 from synofs.filestation.caller import Caller
 from synofs.filestation.changes import Changes
 from synofs.filestation.copying import Copying
+from synofs.filestation.devices import Devices
 from synofs.filestation.favourites import Favourites
 from synofs.filestation.listing import Pager
 from synofs.filestation.measures import Measures
@@ -41,6 +42,7 @@ class Services:
         self.recycle_bin = RecycleBin(caller, tasks, pager, changes, self.copying)
         self.archives = Archives(caller, tasks, changes)
         self.favourites = Favourites(caller)
+        self.devices = Devices(caller)
         self.background = BackgroundTasks(caller)
         self.thumbnails = Thumbnails(caller)
 

@@ -83,6 +83,7 @@ _OTHERS = {
     "SYNO.Core.Share": (1, 1),
     "SYNO.Core.System": (1, 3),
     "SYNO.Core.System.Utilization": (1, 1),
+    "SYNO.Core.TrustDevice": (1, 1),
     "SYNO.DSM.Info": (1, 2),
     "SYNO.DSM.Network": (1, 2),
     "SYNO.Entry.Request": (1, 2),

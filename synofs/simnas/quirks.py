@@ -54,6 +54,9 @@ class Quirks:
         "coexist", "107", about="a second login of the same account and session name ends the first"
     )
     device_id: str = _quirk("token", "empty", "absent", about="device_id in the reply to a v7 login")
+    trust_device: str = _quirk(
+        "works", "ignored", about="TrustDevice.delete: the token is worth nothing any more, or as before (undocumented)"
+    )
     otp_reuse: str = _quirk("allowed", "refused", about="the same OTP code twice within its time step")
     source_ip: str = _quirk("150", "ignored", about="a call from another address than the login's")
     denied_application: str = _quirk(

@@ -93,6 +93,11 @@ class Sessions:
             self._devices[device_id] = (account.name, device[1])
         return device_id
 
+    def distrust(self, account: AccountOptions, device_id: str) -> None:
+        """Forgets a device; a token of somebody else's, or of none, changes nothing."""
+        if self._devices.get(device_id, ("", ""))[0] == account.name:
+            del self._devices[device_id]
+
     def open(self, account: AccountOptions, name: str, auth_version: int, address: str, token: bool) -> Session:
         """Starts a session."""
         if self._quirks.duplicate_login == "107":

@@ -61,6 +61,14 @@ async def token(call: Call) -> Answer:
     return {"synotoken": call.nas.sessions.renew_token(session)}
 
 
+async def distrust(call: Call) -> Answer:
+    """TrustDevice.delete: the device that the session was signed in from needs a one-time code again."""
+    if call.nas.quirks.trust_device == "works":
+        device_id = (call.params.raw("device_id") or call.request.cookies.get("did") or "").strip('"')
+        call.nas.sessions.distrust(call.session.account, device_id)
+    return None
+
+
 def sid_of(call: Call) -> str | None:
     """The sid of a call: the parameter `_sid`, or else the cookie `id`."""
     return call.params.raw("_sid") or call.request.cookies.get("id")
@@ -75,8 +83,9 @@ def _yes(value: str | None) -> bool:
     return (value or "").lower() in ("yes", "true", "1")
 
 
-# These methods look at the session themselves.
+# Those of SYNO.API look at the session themselves.
 METHODS: dict[str, dict[str, Method]] = {
     "SYNO.API.Info": {"query": query},
     "SYNO.API.Auth": {"login": login, "logout": logout, "token": token},
+    "SYNO.Core.TrustDevice": {"delete": distrust},
 }

@@ -115,3 +115,64 @@ def test_a_mountpoint_that_will_not_do_is_told_before_anything_is_asked(nas: Nas
     code, shown = dialogue(["mount", nas.url, str(synofs.mountpoint / "missing"), "--insecure-http"], [])
     assert code == Problem.MOUNTPOINT_MISSING.exit_code
     assert "Password" not in shown
+
+
+def login_with_code(nas: Nas) -> None:
+    code, shown = dialogue(
+        ["login", nas.url, "--insecure-http"],
+        [("User on", "otto"), ("Password of otto", PASSWORD), ("One-time code of otto", totp(SECRET))],
+    )
+    assert code == 0, shown
+
+
+def test_after_a_logout_the_nas_trusts_this_device_no_more(nas: Nas, synofs: Synofs) -> None:
+    login_with_code(nas)
+    saved = Path(os.environ["XDG_CONFIG_HOME"], "synofs", "sign-ins.json")
+    kept = saved.read_text()
+    sessions = nas.stats()["sessions"]
+    done = synofs("logout", nas.url)
+    assert done.code == 0
+    assert "trusts this device no more" in done.err
+    assert nas.stats()["sessions"] == sessions, "none is left behind"
+    saved.write_text(kept)
+    assert synofs("mount", nas.url, synofs.mountpoint, "--insecure-http").code == Problem.OTP_NEEDED.exit_code
+
+
+def test_a_nas_that_goes_on_trusting_is_told_of(content: Path, synofs: Synofs) -> None:
+    accounts = ("--account", f"otto:{PASSWORD}:otp={SECRET}", "--quirk", "trust-device=ignored")
+    with running_nas(content, *accounts) as nas:
+        login_with_code(nas)
+        done = synofs("logout", nas.url)
+        assert done.code == Problem.STILL_TRUSTED.exit_code
+        assert "forgot the sign-in" in done.err
+        assert "remove it in DSM" in done.err
+        assert synofs("logout", nas.url).code == Problem.NO_SAVED_SIGN_IN.exit_code
+
+
+def test_a_logout_while_the_nas_is_off_forgets_and_says_what_is_left(content: Path, synofs: Synofs) -> None:
+    with running_nas(content, "--account", f"otto:{PASSWORD}:otp={SECRET}") as nas:
+        login_with_code(nas)
+    done = synofs("logout", nas.url)
+    assert done.code == Problem.STILL_TRUSTED.exit_code
+    assert "cannot reach" in done.err
+    assert synofs("logout", nas.url).code == Problem.NO_SAVED_SIGN_IN.exit_code
+
+
+def test_a_certificate_that_changed_is_refused_until_somebody_trusts_it_again(
+    content: Path, synofs: Synofs, certificate: Callable[[], tuple[Path, Path, str]]
+) -> None:
+    cert, key, _ = certificate()
+    account = ("--account", f"anna:{PASSWORD}")
+    with running_nas(content, *account, "--tls", str(cert), str(key)) as nas:
+        trusting = [("User", "anna"), ("Password", PASSWORD), ("Trust it from now on", "y")]
+        assert dialogue(["login", nas.url], trusting)[0] == 0
+        port = nas.url.rpartition(":")[2]
+    cert, key, fingerprint = certificate()
+    with running_nas(content, *account, "--listen", f"127.0.0.1:{port}", "--tls", str(cert), str(key)) as nas:
+        done = synofs("mount", nas.url, synofs.mountpoint)
+        assert done.code == Problem.CERTIFICATE_REFUSED.exit_code
+        assert fingerprint in done.err.replace(":", "").lower()
+        code, shown = dialogue(["login", nas.url], trusting)
+        assert code == 0, shown
+        assert synofs("mount", nas.url, synofs.mountpoint).code == 0
+        assert synofs("umount", synofs.mountpoint).code == 0

@@ -11,7 +11,7 @@ import pytest
 
 from synofs.app import credentials as secrets
 from synofs.app.config import NasAddress, Settings, SignInWords
-from synofs.app.credentials import FileStore, SavedSignIn, find_credentials, saved_sign_ins
+from synofs.app.credentials import FileStore, Keep, SavedSignIn, find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.order import Order
 from synofs.filestation.auth import Credentials, Secret
@@ -164,7 +164,8 @@ def test_a_broken_file_is_told_and_not_overwritten(store: FileStore, tmp_path: P
 
 
 def test_the_users_store_is_in_the_users_configuration() -> None:
-    assert "synofs/sign-ins.json" in saved_sign_ins().place
+    assert "synofs/sign-ins.json" in saved_sign_ins().save(URL, saved(), Keep.FILE)
+    assert saved_sign_ins().forget(URL)
 
 
 def test_an_order_travels_unchanged_and_hides_its_secrets() -> None:
