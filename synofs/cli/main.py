@@ -16,6 +16,7 @@ from synofs.cli import (
     archives,
     copying,
     demo,
+    discovering,
     doctor,
     extras,
     mounting,
@@ -56,6 +57,7 @@ app.command("umount")(mounting.umount)
 app.command("status")(running.status)
 app.command("flush")(running.flush)
 app.command("refresh")(running.refresh)
+app.command("discover")(discovering.discover_)
 app.command("login")(signin.login)
 app.command("logout")(signin.logout)
 app.command("cp", rich_help_panel=ON_THE_NAS)(copying.cp)

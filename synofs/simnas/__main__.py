@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         "--max-body-bytes", type=int, metavar="N", help="larger uploads get HTTP 413, as from a proxy in front"
     )
     parser.add_argument(
+        "--announce", metavar="NAME", help="announce the NAS by multicast DNS under this name, as real ones do"
+    )
+    parser.add_argument(
         "--quirk", action="append", default=[], metavar="NAME=VARIANT", help="see below; may be repeated"
     )
     return parser
@@ -110,6 +113,7 @@ def _options(given: argparse.Namespace) -> Options:
         quota_bytes=given.quota_bytes,
         volume_bytes=given.volume_bytes,
         max_body_bytes=given.max_body_bytes,
+        announce=given.announce,
         quirks=Quirks().with_settings(given.quirk),
     )
 

@@ -72,6 +72,7 @@ class Options:
     quota_bytes: int | None = None
     volume_bytes: int | None = None
     max_body_bytes: int | None = None
+    announce: str | None = None
     quirks: Quirks = field(default_factory=Quirks)
 
 

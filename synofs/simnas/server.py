@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from .announcement import Announcement
 from .connection import ON_ACCEPT, Connection
 from .control import Control
 from .nas import Nas
@@ -31,6 +32,7 @@ class Server(uvicorn.Server):
         self._options = options
         self._nas = Nas(options)
         self._stop = asyncio.Event()
+        self._announced: Announcement | None = None
         control = Control(self._nas, self._connections)
         self._accept = control.accept
         application = Starlette(
@@ -59,7 +61,11 @@ class Server(uvicorn.Server):
         scheme = "https" if self._options.tls else "http"
         host = self._options.host
         host = f"[{host}]" if ":" in host else host
-        print(f"simnas listening on {scheme}://{host}:{listener.getsockname()[1]}", flush=True)
+        port = listener.getsockname()[1]
+        if self._options.announce is not None:
+            self._announced = Announcement(self._options, port)
+            await self._announced.start()
+        print(f"simnas listening on {scheme}://{host}:{port}", flush=True)
 
     async def main_loop(self) -> None:
         """Until a signal comes. The tick keeps the Date header right."""
@@ -71,6 +77,8 @@ class Server(uvicorn.Server):
         """Answers what is being answered, for a moment, and cuts the rest."""
         for server in self.servers:
             server.close()
+        if self._announced is not None:
+            await self._announced.end()
         self._nas.faults.clear()
         for connection in list(self._connections()):
             connection.shutdown()
