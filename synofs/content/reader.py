@@ -20,25 +20,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import NamedTuple
 
 import trio
 
 from synofs.content.blocks import BlockCache, ContentKey
-from synofs.content.diskcache import CachedFile, DiskCache, Stretch
-from synofs.content.ranges import RangeSet
+from synofs.content.diskcache import DiskCache
+from synofs.content.filecontent import Fetch, FileContent, Held, OnDisk, PathOf, Proof
 from synofs.content.readahead import MIB, ReadAhead, ReadAheadOptions
 from synofs.remote import Changed, Fingerprint, NotFound, RemoteError, RemoteStore, ShortBody
 
 log = logging.getLogger(__name__)
 
 _SETTLED_AFTER_SECONDS = 3.0  # the NAS's clock is known within a second or two
-
-PathOf = Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,134 +44,6 @@ class ReaderOptions:
     proof_seconds: float = 0.25  # between two proofs while a download goes on
     idle_seconds: float = 15.0  # a whole-file stream that nobody follows is ended after this time
     readahead: ReadAheadOptions = field(default_factory=ReadAheadOptions)
-
-
-class _Fetch:
-    """A download of [start, end) under way. `step` is set and replaced whenever bytes came or it ended."""
-
-    __slots__ = ("end", "error", "first", "position", "scope", "sent", "start", "step", "waiting")
-
-    def __init__(self, start: int, end: int, first: bool, sent: int) -> None:
-        self.start = start
-        self.end = end
-        self.position = start  # bytes before this have come
-        self.first = first
-        self.sent = sent
-        self.error: Exception | None = None
-        self.scope = trio.CancelScope()
-        self.step = trio.Event()
-        self.waiting = 0  # reads that wait for it
-
-    def advance(self) -> None:
-        self.step.set()
-        self.step = trio.Event()
-
-
-class _Held(NamedTuple):
-    """Bytes that wait for the proof that they are of the right version."""
-
-    offset: int
-    data: memoryview
-    came: int
-
-    @property
-    def end(self) -> int:
-        return self.offset + len(self.data)
-
-
-class _Proof:
-    """The question whether the file is still of its version, on its way."""
-
-    __slots__ = ("ended", "error", "hurry")
-
-    def __init__(self) -> None:
-        self.hurry = trio.Event()  # ask now
-        self.ended = trio.Event()
-        self.error: Exception | None = None
-
-
-class OnDisk:
-    """What the disk cache has of one version of a file."""
-
-    __slots__ = ("_ranges", "file")
-
-    def __init__(self, file: CachedFile | None) -> None:
-        self.file = file
-        self._ranges = RangeSet()
-        self._index()
-
-    def _index(self) -> None:
-        self._ranges = RangeSet()
-        for stretch in self.file.stretches if self.file is not None else ():
-            self._ranges.add(stretch.start, stretch.start + stretch.length)
-
-    def gaps(self, start: int, end: int) -> list[tuple[int, int]]:
-        return self._ranges.gaps(start, end)
-
-    def at(self, position: int) -> Stretch | None:
-        if self.file is None:
-            return None
-        index = bisect_right(self.file.stretches, position, key=lambda stretch: stretch.start) - 1
-        if index < 0:
-            return None
-        stretch = self.file.stretches[index]
-        return stretch if position < stretch.start + stretch.length else None
-
-    def lose(self, stretch: Stretch) -> None:
-        """It was damaged."""
-        if self.file is not None:
-            self.file.stretches = [other for other in self.file.stretches if other != stretch]
-            self._index()
-
-
-class FileContent:
-    """One version of one file, as far as it is here or on its way."""
-
-    __slots__ = (
-        "asked_at",
-        "error",
-        "fetches",
-        "held",
-        "key",
-        "on_disk",
-        "path_of",
-        "proof",
-        "proved",
-        "readers",
-        "seen",
-        "served",
-    )
-
-    def __init__(self, key: ContentKey, path_of: PathOf, seen: bool) -> None:
-        self.key = key
-        self.path_of = path_of
-        self.seen = seen  # bytes of this version may have been handed out: any others need a proof
-        self.served = False  # bytes of this version were, or may have been, handed to the kernel
-        self.readers: set[FileReader] = set()
-        self.fetches: list[_Fetch] = []
-        self.held: list[_Held] = []
-        self.proof: _Proof | None = None  # the one under way
-        self.proved = 0  # bytes that came before this moment are of the right version
-        self.asked_at = float("-inf")  # the time of the last question
-        self.error: RemoteError | None = None  # the version is no more; no read can succeed
-        self.on_disk: OnDisk | None = None  # None: nobody has looked yet
-
-    @property
-    def size(self) -> int:
-        return self.key.version.size
-
-    def fetch_at(self, position: int) -> _Fetch | None:
-        """The download that will bring the byte at `position`."""
-        for fetch in self.fetches:
-            if fetch.position <= position < fetch.end:
-                return fetch
-        return None
-
-    def held_at(self, position: int) -> _Held | None:
-        for held in self.held:
-            if held.offset <= position < held.end:
-                return held
-        return None
 
 
 class FileReader:
@@ -380,13 +247,13 @@ class Reader:
         self._start(content, start, content.size)
 
     def _start(self, content: FileContent, start: int, end: int) -> None:
-        fetch = _Fetch(start, end, not content.seen, next(self._moments))
+        fetch = Fetch(start, end, not content.seen, next(self._moments))
         content.seen = True
         content.fetches.append(fetch)
         assert self._nursery is not None, "run() has not been started"
         self._nursery.start_soon(self._fetch, content, fetch)
 
-    async def _fetch(self, content: FileContent, fetch: _Fetch) -> None:
+    async def _fetch(self, content: FileContent, fetch: Fetch) -> None:
         small = fetch.end - fetch.start <= self.options.small_read_bytes
 
         async def take(offset: int, data: memoryview) -> None:
@@ -394,7 +261,7 @@ class Reader:
             if fetch.first or came < content.proved:
                 self._keep(content, offset, data)
             else:
-                content.held.append(_Held(offset, data, came))
+                content.held.append(Held(offset, data, came))
             fetch.position = offset + len(data)
             fetch.advance()
             await self._keep_pace(content, fetch)
@@ -419,7 +286,7 @@ class Reader:
                 self._verify_soon(content).hurry.set()
             fetch.advance()
 
-    async def _keep_pace(self, content: FileContent, fetch: _Fetch) -> None:
+    async def _keep_pace(self, content: FileContent, fetch: Fetch) -> None:
         """Hold a whole-file stream back while it is far ahead of its readers."""
         ahead = self.options.readahead.max_window_bytes
         waiting_since = trio.current_time()
@@ -433,14 +300,14 @@ class Reader:
 
     # ----- the proof --------------------------------------------------------------------------------------------
 
-    def _verify_soon(self, content: FileContent) -> _Proof:
+    def _verify_soon(self, content: FileContent) -> Proof:
         if content.proof is None:
-            content.proof = _Proof()
+            content.proof = Proof()
             assert self._nursery is not None
             self._nursery.start_soon(self._verify, content, content.proof)
         return content.proof
 
-    async def _verify(self, content: FileContent, proof: _Proof) -> None:
+    async def _verify(self, content: FileContent, proof: Proof) -> None:
         """Ask, and let the bytes go that came before the question."""
         try:
             with trio.move_on_at(content.asked_at + self.options.proof_seconds):
@@ -463,7 +330,7 @@ class Reader:
 
     def _release(self, content: FileContent, asked: int) -> None:
         content.proved = asked
-        waiting: list[_Held] = []
+        waiting: list[Held] = []
         for held in content.held:
             if held.came < asked:
                 self._keep(content, held.offset, held.data)
