@@ -19,6 +19,7 @@ from synofs.app import utab
 from synofs.app.assembly import Parts, mount_source, serve_mount
 from synofs.app.control import Arguments, Command, ControlServer
 from synofs.app.errors import Failure, Problem, failure_of
+from synofs.app.heap import share_one_heap
 from synofs.app.logs import log_path
 from synofs.app.mounts import unmount
 from synofs.app.nas_services import nas_commands
@@ -37,6 +38,7 @@ STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 def run(order: Order, on_ready: Callable[[], None]) -> None:
     """Serve a mount until it ends; `on_ready` is called once it answers. Raises `Failure` and nothing else."""
     settings = order.settings
+    share_one_heap()
     try:
         trio.run(_Service(order, on_ready).run)
     except BaseException as exc:

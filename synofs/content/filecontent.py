@@ -25,13 +25,14 @@ PathOf = Callable[[], str]
 class Fetch:
     """A download of [start, end) under way. `step` is set and replaced whenever bytes came or it ended."""
 
-    __slots__ = ("end", "error", "first", "position", "scope", "sent", "start", "step", "waiting")
+    __slots__ = ("end", "error", "first", "followed", "position", "scope", "sent", "start", "step", "waiting")
 
     def __init__(self, start: int, end: int, first: bool, sent: int) -> None:
         self.start = start
         self.end = end
         self.position = start  # bytes before this have come
         self.first = first
+        self.followed = False  # what comes after it was asked for, if it is wanted
         self.sent = sent
         self.error: Exception | None = None
         self.scope = trio.CancelScope()
@@ -108,6 +109,7 @@ class FileContent:
         "error",
         "fetches",
         "held",
+        "in_a_hurry",
         "key",
         "on_disk",
         "path_of",
@@ -116,6 +118,7 @@ class FileContent:
         "readers",
         "seen",
         "served",
+        "unasked_bytes",
     )
 
     def __init__(self, key: ContentKey, path_of: PathOf, seen: bool) -> None:
@@ -126,7 +129,9 @@ class FileContent:
         self.readers: set[FileReader] = set()
         self.fetches: list[Fetch] = []
         self.held: list[Held] = []
+        self.unasked_bytes = 0  # of them came after the last question
         self.proof: Proof | None = None  # the one under way
+        self.in_a_hurry = False  # bytes came for which it is to be asked again at once
         self.proved = 0  # bytes that came before this moment are of the right version
         self.asked_at = float("-inf")  # the time of the last question
         self.error: RemoteError | None = None  # the version is no more; no read can succeed
@@ -142,6 +147,20 @@ class FileContent:
             if fetch.position <= position < fetch.end:
                 return fetch
         return None
+
+    def to_come(self, start: int, end: int) -> int:
+        """Bytes of downloads under way within [start, end) that are not here yet."""
+        return sum(max(0, min(end, fetch.end) - max(start, fetch.position)) for fetch in self.fetches)
+
+    def hold(self, held: Held) -> None:
+        self.held.append(held)
+        self.unasked_bytes += len(held.data)
+
+    def let_go(self, before: int) -> list[Held]:
+        """What came before that moment waits no longer."""
+        gone = [held for held in self.held if held.came < before]
+        self.held = [held for held in self.held if held.came >= before]
+        return gone
 
     def held_at(self, position: int) -> Held | None:
         for held in self.held:

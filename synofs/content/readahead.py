@@ -3,7 +3,7 @@
 Three patterns, told apart per open file:
 
 - a *small file* comes whole in one request, whatever is asked of it;
-- *sequential* reading opens a window ahead of the reader that doubles each time the reader has used up half of it,
+- *sequential* reading opens a window ahead of the reader that grows eightfold each time half of it is used up,
   so a `head` costs little and a copy soon runs at the speed of the line;
 - *random* reading fetches what was asked, rounded to 32 KiB: 200 random reads of 4 KiB move 6.4 MB. (A fixed large
   block would move gigabytes.)
@@ -26,7 +26,7 @@ class ReadAheadOptions:
     small_file_bytes: int = 1 * MIB
     random_block_bytes: int = 32 * KIB
     first_window_bytes: int = 512 * KIB
-    max_window_bytes: int = 32 * MIB
+    max_window_bytes: int = 64 * MIB
     slack_bytes: int = 512 * KIB  # how far from the expected offset a read still counts as sequential
 
 
@@ -69,6 +69,6 @@ class ReadAhead:
         limit = max(options.first_window_bytes, min(options.max_window_bytes, window_limit))
         self._ahead_until = max(self._ahead_until, end)
         if self._ahead_until - self._next <= self._window // 2:
-            self._window = min(limit, max(options.first_window_bytes, self._window * 2))
+            self._window = min(limit, max(options.first_window_bytes, self._window * 8))
             self._ahead_until = min(self._size, self._next + self._window)
         return Want(start, self._ahead_until)

@@ -9,7 +9,7 @@ the listing, and it is proved twice: every answer must carry the size in `Conten
 bytes of a second or later download are handed out only after a `getinfo` that was sent after they came says that
 size and mtime are still the same. The first download of a version needs no such proof: it has nothing to be mixed
 with. One `getinfo` proves all that came before it, so a copy of a big file costs about one small request for each
-download (on a slow line, where a reader waits within a download, up to four in a second). For a small random read
+16 MiB (on a slow line, where a reader waits for less, up to four in a second). For a small random read
 the `getinfo` runs beside the download instead of after it; what is left open is a rewrite of the same size within the
 milliseconds between the two, found by the next read's proof.
 
@@ -39,9 +39,11 @@ _SETTLED_AFTER_SECONDS = 3.0  # the NAS's clock is known within a second or two
 @dataclass(frozen=True, slots=True)
 class ReaderOptions:
     memory_bytes: int = 128 * MIB
-    request_bytes: int = 8 * MIB  # one download asks for at most so much
+    request_bytes: int = 32 * MIB  # one download asks for at most so much
+    lead_bytes: int = 8 * MIB  # read-ahead asks for more when fewer bytes than this are still to come
     small_read_bytes: int = 64 * 1024  # up to this the proof runs beside the download
-    proof_seconds: float = 0.25  # between two proofs while a download goes on
+    proof_seconds: float = 0.25  # between two proofs while a download goes on, ...
+    proof_bytes: int = 16 * MIB  # ... unless so much waits for one
     idle_seconds: float = 15.0  # a whole-file stream that nobody follows is ended after this time
     readahead: ReadAheadOptions = field(default_factory=ReadAheadOptions)
 
@@ -49,13 +51,14 @@ class ReaderOptions:
 class FileReader:
     """Reads of one open handle."""
 
-    __slots__ = ("_content", "_pattern", "_reader", "position")
+    __slots__ = ("_ahead_until", "_content", "_pattern", "_reader", "position")
 
     def __init__(self, reader: Reader, content: FileContent, readahead: ReadAheadOptions) -> None:
         self._reader = reader
         self._content = content
         self._pattern = ReadAhead(content.size, readahead)
         self.position = 0  # the furthest end read so far
+        self._ahead_until = 0
 
     @property
     def served(self) -> bool:
@@ -82,8 +85,13 @@ class FileReader:
             await self._reader.look_on_disk(content)
         want = self._pattern.on_read(offset, end, self._reader.window_limit())
         self.position = max(self.position, end)
-        self._reader.want(content, want.start, want.end)
+        self._ahead_until = want.end
+        self._reader.want(content, want.start, end, want.end)
         return await self._reader.collect(content, offset, end)
+
+    def read_ahead(self, start: int) -> None:
+        """The download of what comes before `start` is nearly over: go on, as far as the reader is expected to."""
+        self._reader.want(self._content, start, start, self._ahead_until)
 
     def close(self) -> None:
         self._reader.leave(self._content, self)
@@ -205,8 +213,12 @@ class Reader:
 
     # ----- wanting ----------------------------------------------------------------------------------------------
 
-    def want(self, content: FileContent, start: int, end: int) -> None:
-        """Start downloads for the parts of [start, end) that are neither here nor on their way."""
+    def want(self, content: FileContent, start: int, needed: int, end: int) -> None:
+        """Start downloads for the parts of [start, end) that are neither here nor on their way.
+
+        What is not `needed` yet, [needed, end), comes in long downloads one after the other: side by side they would
+        share the line, and the one that the reader waits for would come no sooner than the last.
+        """
         for gap_start, gap_end in self._gaps(content, start, end):
             position = gap_start
             while position < gap_end:
@@ -218,6 +230,8 @@ class Reader:
                 if coming is not None:
                     position = coming.end
                     continue
+                if position >= needed and content.to_come(start, end) > self.options.lead_bytes:
+                    return  # `read_ahead` comes back to it
                 limit = min(
                     [gap_end, position + self.options.request_bytes]
                     + [other.position for other in content.fetches if other.position > position]
@@ -261,13 +275,19 @@ class Reader:
             if fetch.first or came < content.proved:
                 self._keep(content, offset, data)
             else:
-                content.held.append(Held(offset, data, came))
+                content.hold(Held(offset, data, came))
+                if content.unasked_bytes >= min(self.options.proof_bytes, self.options.memory_bytes // 4):
+                    self._prove_soon(content)
             fetch.position = offset + len(data)
             fetch.advance()
+            if not fetch.followed and fetch.end - fetch.position <= self.options.lead_bytes:
+                fetch.followed = True
+                for reader in content.readers:
+                    reader.read_ahead(fetch.end)
             await self._keep_pace(content, fetch)
 
         if small and not fetch.first:
-            self._verify_soon(content).hurry.set()
+            self._prove_soon(content)
         try:
             with fetch.scope:
                 await self._store.read_range(
@@ -283,7 +303,7 @@ class Reader:
             if fetch.error is None and fetch.position < fetch.end and not ended_here:
                 fetch.error = ShortBody("the download was ended early", path=content.path_of())
             if content.held:
-                self._verify_soon(content).hurry.set()
+                self._prove_soon(content)
             fetch.advance()
 
     async def _keep_pace(self, content: FileContent, fetch: Fetch) -> None:
@@ -292,7 +312,7 @@ class Reader:
         waiting_since = trio.current_time()
         while self._store.ranges_ignored and fetch.end - fetch.start > self.options.request_bytes:
             furthest = max((reader.position for reader in content.readers), default=0)
-            if fetch.position <= furthest + min(ahead, self.options.memory_bytes // 2):
+            if fetch.position <= furthest + min(ahead, self.options.memory_bytes // 4):
                 return
             if trio.current_time() > waiting_since + self.options.idle_seconds:
                 fetch.scope.cancel()
@@ -300,7 +320,12 @@ class Reader:
 
     # ----- the proof --------------------------------------------------------------------------------------------
 
-    def _verify_soon(self, content: FileContent) -> Proof:
+    def _prove_soon(self, content: FileContent) -> None:
+        """Ask now, or as soon as the question under way is answered, which may have come too early."""
+        content.in_a_hurry = True
+        self._proof_of(content).hurry.set()
+
+    def _proof_of(self, content: FileContent) -> Proof:
         if content.proof is None:
             content.proof = Proof()
             assert self._nursery is not None
@@ -312,6 +337,7 @@ class Reader:
         try:
             with trio.move_on_at(content.asked_at + self.options.proof_seconds):
                 await proof.hurry.wait()
+            content.in_a_hurry, content.unasked_bytes = False, 0
             asked, content.asked_at = next(self._moments), trio.current_time()
             entry = (await self._store.get_entries([content.path_of()]))[0]
             if entry is None:
@@ -327,16 +353,13 @@ class Reader:
             proof.ended.set()
             for fetch in content.fetches:
                 fetch.advance()
+        if content.in_a_hurry and content.held and proof.error is None:
+            self._prove_soon(content)
 
     def _release(self, content: FileContent, asked: int) -> None:
         content.proved = asked
-        waiting: list[Held] = []
-        for held in content.held:
-            if held.came < asked:
-                self._keep(content, held.offset, held.data)
-            else:
-                waiting.append(held)
-        content.held = waiting
+        for held in content.let_go(asked):
+            self._keep(content, held.offset, held.data)
 
     def _keep(self, content: FileContent, offset: int, data: memoryview) -> None:
         self._cache.add(content.key, offset, data)
@@ -347,7 +370,7 @@ class Reader:
 
     def _void(self, content: FileContent, error: RemoteError) -> None:
         content.error = error
-        content.held.clear()
+        content.let_go(next(self._moments))
         self._cache.drop(content.key)
         for fetch in content.fetches:
             fetch.scope.cancel()
@@ -389,7 +412,7 @@ class Reader:
         if content.error is not None:
             raise content.error
         if content.held_at(position) is not None:
-            proof = self._verify_soon(content)
+            proof = self._proof_of(content)
             await proof.ended.wait()
             if content.error is not None:
                 raise content.error
@@ -398,7 +421,7 @@ class Reader:
             return
         fetch = content.fetch_at(position)
         if fetch is None:
-            self.want(content, position, end)
+            self.want(content, position, end, end)
             fetch = content.fetch_at(position)
             assert fetch is not None, "what is wanted and not here is on its way"
         fetch.waiting += 1

@@ -61,6 +61,7 @@ class Downloader:
                 reception,
                 headers={"Range": f"bytes={start}-{reception.end - 1}"},
                 lane=lane_of(reception.end - start),
+                body_offset=start,
                 answer_seconds=this.answer_seconds,
                 fresh_connection=this.fresh_connection,
             )

@@ -89,6 +89,8 @@ class RequestsTransport:
             await self._run_in_thread(exchange)
         if exchange.scope.cancelled_caught:
             raise exchange.timeout()
+        if exchange.sink_error is not None:
+            raise exchange.sink_error
         if exchange.error is not None:
             if isinstance(exchange.error, ConnectFailed | ConnectTimeout):
                 self._resolved_until = -math.inf  # it may have moved
@@ -118,7 +120,11 @@ class RequestsTransport:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exchange.abort_when_cancelled)
             # Not abandoned when cancelled: the thread uses the caller's files, and ends at once anyway.
+            if exchange.sink is not None:
+                nursery.start_soon(exchange.hand_over)
             await trio.to_thread.run_sync(partial(self._run, exchange), limiter=limiter)
+            if exchange.sink is not None:
+                await exchange.handed_over.wait()
             nursery.cancel_scope.cancel()
         if exchange.error is not None:
             # Cut off because we were cancelled, it failed in whatever way: be cancelled instead.

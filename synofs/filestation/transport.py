@@ -77,6 +77,7 @@ class Request:
     stall_seconds: float = 60.0
     max_answer_bytes: int = MAX_ANSWER_BYTES
     bulk: bool = False  # moves file contents
+    body_offset: int = 0  # where in its file the answer's body begins, as far as is known
     fresh_connection: bool = False
 
 

@@ -168,6 +168,7 @@ class Wire:
         *,
         headers: Mapping[str, str],
         lane: Lane,
+        body_offset: int = 0,
         answer_seconds: float = 30.0,
         fresh_connection: bool = False,
     ) -> Response:
@@ -181,6 +182,7 @@ class Wire:
             answer_seconds=answer_seconds,
             max_answer_bytes=1024 * 1024,  # an error's text; files go to the sink
             bulk=True,
+            body_offset=body_offset,
             fresh_connection=fresh_connection,
         )
         async with self._attempt(call, lane):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import socket
 import threading
 import time
-import zlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,52 +14,11 @@ import trio
 
 from synofs.filestation import transport
 from synofs.filestation.requests_transport import RequestsTransport
-from synofs.filestation.transport import Head, Request, TransportOptions
-from tests.integration.filestation.raw_server import Connection, RawServer, always, serving
-from tests.trees import revealing
+from synofs.filestation.transport import Request, TransportOptions
+from tests.integration.filestation.exchanges import GET, Body, Sink, connected
+from tests.integration.filestation.raw_server import Connection, always, serving
 
 pytestmark = pytest.mark.trio
-
-GET = Request("GET", "/webapi/entry.cgi", answer_seconds=20)
-
-
-@asynccontextmanager
-async def connected(server: RawServer, **options: Any) -> AsyncIterator[RequestsTransport]:
-    port = options.pop("port", server.port)
-    made = RequestsTransport(TransportOptions("http", "127.0.0.1", port, **options))
-    try:
-        yield made
-    finally:
-        await made.aclose()
-
-
-class Sink:
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.data = bytearray()
-        self.stop_after = stop_after
-
-    def wants(self, head: Head) -> bool:
-        return head.status == 200
-
-    async def take(self, piece: memoryview) -> bool:
-        self.data += piece
-        return self.stop_after is None or len(self.data) < self.stop_after
-
-
-class Body:
-    """A `RequestBody` of given pieces, which may lie about their length."""
-
-    def __init__(self, *pieces: bytes, length: int | None = None) -> None:
-        self._pieces = pieces
-        self.length = sum(map(len, pieces)) if length is None else length
-        self.sent_bytes = 0
-
-    def pieces(self) -> Iterator[bytes]:
-        return iter(self._pieces)
-
-    def sent(self, byte_count: int) -> None:
-        self.sent_bytes += byte_count
-
 
 # ----- plain exchanges --------------------------------------------------------------------------------------------
 
@@ -417,189 +372,6 @@ async def test_a_resolver_that_hangs_holds_nobody(monkeypatch: pytest.MonkeyPatc
             await http.send(replace(GET, answer_seconds=0.2))
     finally:
         over.set()
-
-
-# ----- bodies -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 3_000_000])
-@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_a_streamed_body_arrives_whole_and_in_order(size: int, framing: str) -> None:
-    content = revealing(size)
-
-    def behaviour(connection: Connection) -> None:
-        while connection.request():
-            if framing == "length":
-                connection.answer(content)
-            elif framing == "chunked":
-                connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                for start in range(0, size, 100_000):
-                    piece = content[start : start + 100_000]
-                    connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-                connection.send(b"0\r\n\r\n")
-            else:
-                connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content)
-                return
-
-    with serving(behaviour) as server:
-        async with connected(server) as http:
-            for _ in range(2):
-                sink = Sink()
-                response = await http.send(GET, sink)
-                assert (response.streamed, response.body) == (True, b"")
-                assert bytes(sink.data) == content
-        assert server.accepted == (2 if framing == "close" else 1)
-
-
-async def test_enough_is_enough() -> None:
-    with serving(always(lambda connection, request: connection.answer(bytes(50_000_000)))) as server:
-        async with connected(server) as http:
-            sink = Sink(stop_after=100_000)
-            await http.send(GET, sink)
-            assert 100_000 <= len(sink.data) < 10_000_000
-            assert (await http.send(GET, Sink(stop_after=1))).streamed
-        assert server.accepted == 2, "a connection with a rest in it is not used again"
-
-
-async def test_the_sinks_own_failures_pass_through() -> None:
-    class Broken(Sink):
-        async def take(self, piece: memoryview) -> bool:
-            raise OSError(28, "No space left on device")
-
-    class Choosy(Sink):
-        def wants(self, head: Head) -> bool:
-            raise ZeroDivisionError
-
-    with serving(always(lambda connection, request: connection.answer(b"x" * 10))) as server:
-        async with connected(server) as http:
-            with pytest.raises(OSError, match="No space left"):
-                await http.send(GET, Broken())
-            with pytest.raises(ZeroDivisionError):
-                await http.send(GET, Choosy())
-
-
-async def test_a_body_that_nobody_wants_is_kept_in_memory_within_bounds() -> None:
-    with serving(always(lambda connection, request: connection.answer(bytes(2000), status="500 Oh"))) as server:
-        async with connected(server) as http:
-            response = await http.send(GET, Sink())
-            assert (response.streamed, len(response.body)) == (False, 2000)
-            with pytest.raises(transport.BodyTooBig):
-                await http.send(replace(GET, max_answer_bytes=1999))
-
-
-async def test_an_endless_answer_is_not_kept() -> None:
-    def behaviour(connection: Connection) -> None:
-        connection.request()
-        connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        while not connection.stopping.is_set():
-            connection.send(bytes(65536))
-
-    with serving(behaviour) as server:
-        async with connected(server) as http:
-            with pytest.raises(transport.BodyTooBig):
-                await http.send(replace(GET, max_answer_bytes=1_000_000))
-
-
-async def test_gzip_is_unpacked() -> None:
-    packed = gzip.compress(b"hello" * 1000)
-    with serving(always(lambda c, r: c.answer(packed, "Content-Encoding: gzip"))) as server:
-        async with connected(server) as http:
-            assert (await http.send(GET)).body == b"hello" * 1000
-
-
-async def test_a_gzip_bomb_does_not_go_off() -> None:
-    bomb = gzip.compress(bytes(100_000_000))
-    with serving(always(lambda c, r: c.answer(bomb, "Content-Encoding: gzip"))) as server:
-        async with connected(server) as http:
-            with pytest.raises(transport.BodyTooBig):
-                await http.send(replace(GET, max_answer_bytes=1_000_000))
-
-
-@pytest.mark.parametrize(
-    ("body", "encoding"),
-    [
-        (b"no gzip", "gzip"),
-        (gzip.compress(b"hello" * 100)[:-20], "gzip"),
-        (zlib.compress(b"x"), "deflate"),
-        (b"", "br"),
-    ],
-)
-async def test_encodings_that_are_broken_or_unknown(body: bytes, encoding: str) -> None:
-    with serving(always(lambda c, r: c.answer(body, f"Content-Encoding: {encoding}"))) as server:
-        async with connected(server) as http:
-            with pytest.raises(transport.NotHttp):
-                await http.send(GET)
-
-
-async def test_a_sent_body_is_counted_and_exact() -> None:
-    seen: list[bytes] = []
-
-    def answer(connection: Connection, request: bytes) -> None:
-        seen.append(request)
-        connection.answer()
-
-    with serving(always(answer)) as server:
-        async with connected(server) as http:
-            body = Body(b"abc", memoryview(b"defg"), b"hi")
-            await http.send(Request("POST", "/x", body=body))
-    head, _, sent = seen[0].partition(b"\r\n\r\n")
-    assert sent == b"abcdefghi"
-    assert b"content-length: 9" in head.lower()
-    assert b"chunked" not in head.lower()
-    assert body.sent_bytes == 9
-
-
-@pytest.mark.parametrize("length", [2, 4])
-async def test_a_body_of_another_length_is_never_completed(length: int) -> None:
-    got: list[bytes] = []
-
-    def behaviour(connection: Connection) -> None:
-        got.append(connection.request())
-
-    with serving(behaviour) as server:
-        async with connected(server) as http:
-            with pytest.raises(transport.SourceFailed):
-                await http.send(Request("POST", "/x", body=Body(b"ab", b"c", length=length)))
-    assert got in ([b""], []) or length == 2
-
-
-async def test_a_source_that_cannot_be_read() -> None:
-    class Unreadable(Body):
-        def pieces(self) -> Iterator[bytes]:
-            yield b"ab"
-            raise OSError(5, "Input/output error")
-
-    with serving(always(lambda connection, request: connection.answer())) as server:
-        async with connected(server) as http:
-            with pytest.raises(transport.SourceFailed, match="Input/output error"):
-                await http.send(Request("POST", "/x", body=Unreadable(b"abcd")))
-
-
-async def test_an_answer_before_the_whole_body_is_read() -> None:
-    """As a proxy says 413, and hangs up."""
-
-    def behaviour(connection: Connection) -> None:
-        connection.head_only()
-        connection.answer(b"too large", "Connection: close", status="413 Request Entity Too Large")
-        connection.sock.shutdown(socket.SHUT_WR)
-        connection.wait_for_hang_up()
-
-    with serving(behaviour) as server:
-        async with connected(server) as http:
-            body = Body(*[bytes(1 << 20)] * 30)
-            response = await http.send(Request("POST", "/x", body=body))
-            assert (response.status, response.body) == (413, b"too large")
-
-
-async def test_an_upload_that_is_cut_off() -> None:
-    def behaviour(connection: Connection) -> None:
-        connection.head_only()
-        connection.reset()
-
-    with serving(behaviour) as server:
-        async with connected(server) as http:
-            with pytest.raises(transport.SendFailed):
-                await http.send(Request("POST", "/x", body=Body(*[bytes(1 << 20)] * 64)))
 
 
 # ----- redirects --------------------------------------------------------------------------------------------------

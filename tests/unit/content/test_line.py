@@ -1,0 +1,91 @@
+"""How much of a line's bandwidth a sequential reader gets: in virtual time, so the answer is the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+from synofs.content.readahead import KIB, MIB
+from synofs.content.reader import Reader, ReaderOptions
+from synofs.remote import Fingerprint, OnData, RemoteEntry, Rights
+from tests.unit.memory_store import MemoryStore
+from tests.unit.virtual_time import in_virtual_time
+
+pytestmark = in_virtual_time
+
+BYTES_PER_SECOND = 125_000_000
+SECOND = 1_000_000_000
+
+
+class Line(MemoryStore):
+    """A NAS at the end of a line: each request costs a round trip, and all share the bandwidth."""
+
+    def __init__(self, size: int, round_trip_seconds: float) -> None:
+        super().__init__()
+        self.size = size
+        self.version_there = Fingerprint(size, 1000 * SECOND)
+        self.round_trip_seconds = round_trip_seconds
+        self.free_at = 0.0
+        self.downloads = self.questions = 0
+
+    async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
+        self.questions += 1
+        await trio.sleep(self.round_trip_seconds)
+        ns = self.version_there.mtime_ns
+        return [RemoteEntry("file", False, self.size, ns, ns, ns, Rights.ALL)]
+
+    async def read_range(self, path: str, offset: int, length: int, size: int, on_data: OnData) -> None:
+        self.downloads += 1
+        await trio.sleep(self.round_trip_seconds)
+        position = offset
+        while position < offset + length:
+            count = min(MIB - position % MIB, offset + length - position)
+            self.free_at = max(self.free_at, trio.current_time()) + count / BYTES_PER_SECOND
+            await trio.sleep_until(self.free_at)
+            await on_data(position, memoryview(bytes(count)))
+            position += count
+
+
+async def seconds_to_read(line: Line, nursery: trio.Nursery) -> float:
+    reader = Reader(line, ReaderOptions())
+    await nursery.start(reader.run)
+    file = reader.open(1, line.version_there, lambda: "/share/file")
+    started = trio.current_time()
+    position = 0
+    while data := await file.read(position, MIB):
+        position += len(data)
+    assert position == line.size
+    return trio.current_time() - started
+
+
+@pytest.mark.parametrize(("round_trip_ms", "share"), [(5, 0.99), (20, 0.985), (50, 0.97)])
+async def test_a_copy_of_a_big_file_runs_at_the_speed_of_the_line(
+    nursery: trio.Nursery, round_trip_ms: int, share: float
+) -> None:
+    size = 1024 * MIB
+    line = Line(size, round_trip_ms / 1000)
+    best = size / BYTES_PER_SECOND + line.round_trip_seconds
+    assert best / await seconds_to_read(line, nursery) >= share
+    assert line.downloads <= 40
+    assert line.questions <= 80, "about one proof for each 16 MiB"
+
+
+async def test_a_slow_line_asks_for_proofs_at_most_four_times_a_second(nursery: trio.Nursery) -> None:
+    line = Line(64 * MIB, 0.05)
+    line.free_at = trio.current_time() + 20  # busy with something else first
+    seconds = await seconds_to_read(line, nursery)
+    assert line.questions <= line.downloads + 4 * seconds
+
+
+@pytest.mark.parametrize("wanted", [128 * KIB, MIB])
+async def test_who_looks_at_the_start_of_a_huge_file_moves_little(nursery: trio.Nursery, wanted: int) -> None:
+    line = Line(1024 * MIB, 0.02)
+    reader = Reader(line, ReaderOptions())
+    await nursery.start(reader.run)
+    file = reader.open(1, line.version_there, lambda: "/share/file")
+    await file.read(0, wanted)
+    await trio.sleep(5)
+    assert line.downloads == 1
+    assert reader.cache_bytes <= wanted + 512 * KIB
