@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import trio
@@ -38,19 +38,15 @@ class FoundNas:
         return asdict(self)
 
 
-def discover(
-    seconds: float, on_found: Callable[[FoundNas], None], *, interfaces: Sequence[str] = (), first_only: bool = False
-) -> list[FoundNas]:
-    """Listen for so long; every NAS is told once, as soon as it is known. Raises `NO_MULTICAST`.
+def discover(seconds: float, *, interfaces: Sequence[str] = ()) -> list[FoundNas]:
+    """Listen for so long. Raises `NO_MULTICAST`.
 
     `interfaces`: the addresses of those to listen on; none: all.
     """
-    return trio.run(_discover, seconds, on_found, interfaces, first_only)
+    return trio.run(_discover, seconds, interfaces)
 
 
-async def _discover(
-    seconds: float, on_found: Callable[[FoundNas], None], interfaces: Sequence[str], first_only: bool
-) -> list[FoundNas]:
+async def _discover(seconds: float, interfaces: Sequence[str]) -> list[FoundNas]:
     found: dict[str, FoundNas] = {}
     send, receive = trio.open_memory_channel[tuple[str, str]](1000)
     token = trio.lowlevel.current_trio_token()
@@ -71,9 +67,6 @@ async def _discover(
         nas = await trio.to_thread.run_sync(described, info) if info is not None else None
         if nas is not None and nas.name not in found:
             found[nas.name] = nas
-            on_found(nas)
-            if first_only:
-                nursery.cancel_scope.cancel()
 
     try:
         browser = await trio.to_thread.run_sync(lambda: ServiceBrowser(zeroconf, list(SERVICES), handlers=[on_change]))

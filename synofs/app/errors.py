@@ -168,7 +168,7 @@ class Problem(Enum):
     NOT_POSSIBLE = 84, "{path}: {detail}", "see: synofs {command} --help"
     NOT_CONFIRMED = 85, "this would remove files for good", "add --yes"
 
-    INTERRUPTED = 130, "interrupted", "what was under way has been stopped"
+    INTERRUPTED = 130, "interrupted", "this command has stopped what it was doing; uploads go on"
 
     @property
     def exit_code(self) -> int:

@@ -17,7 +17,7 @@ import trio
 
 from synofs.app import utab
 from synofs.app.assembly import Parts, mount_source, serve_mount
-from synofs.app.control import Arguments, Command, ControlServer
+from synofs.app.control import Arguments, Command, ControlServer, Tell
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.heap import share_one_heap
 from synofs.app.logs import log_path
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_FLUSH_SECONDS = 600.0
 LET_GO_SECONDS = 1.0  # after an unmount, the kernel tells us sooner than that
+TELL_SECONDS = 0.5  # between two lines of progress
 STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 
 
@@ -73,7 +74,7 @@ class _Service:
             await nursery.start(self._obey_signals, nursery.cancel_scope)
             async with trio.open_nursery() as serving:
                 self._parts = await serving.start(serve_mount, self._settings, self._credentials)
-                long_commands = nas_commands(self._parts, self._settings)
+                long_commands = {**nas_commands(self._parts, self._settings), "flush": self._flush_at_length}
                 control = ControlServer(self._settings.mountpoint, self._commands(), long_commands)
                 await nursery.start(control.serve)
                 nursery.start_soon(self._report_to_systemd)
@@ -121,7 +122,7 @@ class _Service:
     # ----- what commands ask for --------------------------------------------------------------------------------
 
     def _commands(self) -> dict[str, Command]:
-        return {"status": self._status, "refresh": self._refresh, "flush": self._flush, "umount": self._umount}
+        return {"status": self._status, "refresh": self._refresh, "umount": self._umount}
 
     async def _status(self, _arguments: Arguments) -> dict[str, Any]:
         return self._snapshot()
@@ -149,6 +150,33 @@ class _Service:
         if self._parts.notices is not None:
             self._parts.notices.waited(trio.current_time() - started)
         return {}
+
+    async def _flush_at_length(self, arguments: Arguments, tell: Tell) -> dict[str, Any]:
+        """The same, telling how far it is; ends when its caller goes away."""
+        failure: Failure | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_uploads, tell)
+            try:
+                await self._flush(arguments)
+            except Failure as exc:  # as it is, and not as a nursery would wrap it
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return {}
+
+    async def _tell_uploads(self, tell: Tell) -> None:
+        """Bytes may be sent twice, and files come on meanwhile: it is about right, and never more than all."""
+        sent_before = None
+        total = 0
+        while True:
+            status = self._snapshot()
+            sent_before = status["bytes_written"] if sent_before is None else sent_before
+            done = status["bytes_written"] - sent_before
+            total = max(total, status["dirty_bytes"])
+            news = {"left": status["pending_uploads"], "done_bytes": min(done, total), "total_bytes": total}
+            await tell({"progress": {**news, "fraction": min(done / total, 1.0) if total else None}})
+            await trio.sleep(TELL_SECONDS)
 
     async def _umount(self, arguments: Arguments) -> dict[str, Any]:
         """Flush, then have the kernel unmount; it refuses while the mount is in use."""

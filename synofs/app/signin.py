@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import trio
@@ -20,15 +21,21 @@ log = logging.getLogger(__name__)
 
 
 def sign_in_and_remember(
-    settings: Settings, credentials: Credentials, store: SignInStore, asker: Asker | None, keep: Keep = Keep.BEST
+    settings: Settings,
+    credentials: Credentials,
+    store: SignInStore,
+    asker: Asker | None,
+    keep: Keep = Keep.BEST,
+    meanwhile: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> str:
     """Sign in and out, asking at most once for each thing that the NAS may want; then save what worked.
 
-    Returns where it was saved, for people."""
+    `meanwhile` is entered while the NAS is waited for. Returns where it was saved, for people."""
     asked: set[Problem] = set()
     while True:
         try:
-            credentials = _try(settings, credentials)
+            with meanwhile():
+                credentials = _try(settings, credentials)
             break
         except Failure as failure:
             if asker is None or failure.problem in asked:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, NoReturn
@@ -36,6 +36,7 @@ from synofs.app.errors import Failure, Problem
 from synofs.app.launch import prepare, start_daemon
 from synofs.app.mounts import find_mount, unmount
 from synofs.app.order import Order
+from synofs.cli.progress import News, bar, working
 from synofs.cli.terminal import console, format_bytes, say
 from synofs.simnas import seed
 
@@ -65,14 +66,17 @@ def demo(
         work = Path(life.enter_context(tempfile.TemporaryDirectory(prefix="synofs-demo-")))
         # The mount's log and caches go away with the rest.
         os.environ.update(XDG_STATE_HOME=str(work / "state"), XDG_CACHE_HOME=str(work / "cache"))
-        shares = _seed(work / "volume1")
+        with working("making the demo's files"):
+            shares = _seed(work / "volume1")
         password = secrets.token_hex(12)
-        url = life.enter_context(_simulated_nas(shares, password))
+        with working("starting the simulated NAS"):
+            url = life.enter_context(_simulated_nas(shares, password))
         folder = life.enter_context(_folder(mountpoint))
         daemon = life.enter_context(_mounted(url, password, folder))
         _show(folder)
         if once:
-            _compare(folder, shares)
+            with bar("comparing with the NAS's files") as show:
+                _compare(folder, shares, show)
         else:
             _wait(folder, daemon)
     say("unmounted, and everything cleaned up")
@@ -166,7 +170,8 @@ def _mounted(url: str, password: str, folder: Path) -> Iterator[subprocess.Popen
     words: Words = {"user": USER, "insecure-http": True}
     settings = prepare(read_settings(url, words, str(folder))[0])
     started = time.monotonic()
-    daemon = start_daemon(Order(settings, Credentials(USER, Secret(password))))
+    with working("mounting it"):
+        daemon = start_daemon(Order(settings, Credentials(USER, Secret(password))))
     say(f"mounted {url} on {folder} in {time.monotonic() - started:.1f} s")
     try:
         yield daemon
@@ -221,7 +226,7 @@ def _wait(folder: Path, daemon: subprocess.Popen[bytes]) -> None:
         daemon.wait()
 
 
-def _compare(folder: Path, shares: dict[str, Path]) -> None:
+def _compare(folder: Path, shares: dict[str, Path], show: Callable[[News], None]) -> None:
     """Names, sizes, times and every byte, as the mount and as the NAS's disk have them."""
     files = total_bytes = 0
     for name, source in shares.items():
@@ -240,6 +245,7 @@ def _compare(folder: Path, shares: dict[str, Path]) -> None:
                 raise _differs(f"the content of {name}/{inside}")
             files += 1
             total_bytes += status.st_size
+            show({"files": files, "done_bytes": total_bytes})
     say(f"compared {files} files ({format_bytes(total_bytes)}) with the NAS's: all the same")
 
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from synofs.app.discovery import FoundNas, discover
+from synofs.app.discovery import discover
 from synofs.cli import options as opt
 from synofs.cli.inside import put
 from synofs.cli.mounting import read_seconds
-from synofs.cli.terminal import console, say
+from synofs.cli.progress import working
+from synofs.cli.terminal import say
 
 
 def discover_(
@@ -38,19 +39,12 @@ def discover_(
       synofs login "$(synofs discover --json | jq -r '.[0].url')"
     """
     seconds = read_seconds("timeout", timeout, "discover")
-
-    def show(nas: FoundNas) -> None:
-        if not as_json:
-            about = "\t".join([nas.url, nas.name, nas.model or "-", f"DSM {nas.dsm}" if nas.dsm else "-"])
-            put(about)
-
-    out = console(stderr=True)
-    if out.is_terminal and not as_json:
-        with out.status("listening"):
-            found = discover(seconds, show, interfaces=interface or ())
-    else:
-        found = discover(seconds, show, interfaces=interface or ())
+    with working("listening"):
+        found = discover(seconds, interfaces=interface or ())
     if as_json:
         put(json.dumps([nas.to_json() for nas in found], indent=2, sort_keys=True))
-    elif not found:
+        return
+    for nas in found:
+        put("\t".join([nas.url, nas.name, nas.model or "-", f"DSM {nas.dsm}" if nas.dsm else "-"]))
+    if not found:
         say("no Synology NAS has answered here; one that does not announce itself can be mounted by its address")

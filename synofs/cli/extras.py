@@ -153,7 +153,7 @@ def thumb(
         raise wrong_option("--json needs --output FILE: both would go to standard output", "thumb")
     where = place(path)
     with asking(where.mount, "thumb") as ask:
-        answer = ask.local(ask("thumb", path=where.inside, size=size))
+        answer = ask.local(ask("thumb", doing=f"thumbnail of {where.name}", path=where.inside, size=size))
     content = base64.b64decode(answer.pop("content"))
     if output in (None, "-"):
         sys.stdout.buffer.write(content)

@@ -9,19 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from synofs.app.config import wrong_option
 from synofs.app.control import ControlClient
 from synofs.app.errors import Failure, Problem
 from synofs.app.mounts import MountEntry, find_mount_above, list_mounts
-from synofs.cli.terminal import format_bytes, say
+from synofs.cli.progress import News, bar
+from synofs.cli.terminal import say
 
-News = dict[str, Any]
 OnNews = Callable[[News], None]
 
 
@@ -71,7 +68,7 @@ class Asking:
         self._command = command
 
     def __call__(self, command: str, *, doing: str = "", on_news: OnNews | None = None, **arguments: object) -> News:
-        with _bar(doing) as show:
+        with bar(doing) as show:
 
             def take(news: News) -> None:
                 if "progress" in news:
@@ -112,51 +109,6 @@ def put(text: str) -> None:
 
 def put_json(value: object) -> None:
     put(json.dumps(value, indent=2, sort_keys=True))
-
-
-@contextmanager
-def _bar(doing: str) -> Iterator[Callable[[News], None]]:
-    """Appears with the first sign of progress, so that quick things stay quiet; never in a pipe."""
-    console = Console(stderr=True, highlight=False)
-    if not doing or not console.is_terminal:
-        yield lambda news: None
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[what]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    task: TaskID | None = None
-
-    def show(progress: News) -> None:
-        nonlocal task
-        if task is None:
-            bar.start()
-            task = bar.add_task(doing, total=None, what="")
-        bar.update(task, total=_whole(progress), completed=progress.get("fraction") or 0.0, what=_told(progress))
-
-    try:
-        yield show
-    finally:
-        if task is not None:
-            bar.stop()
-
-
-def _whole(progress: News) -> float | None:
-    return None if progress.get("fraction") is None else 1.0
-
-
-def _told(progress: News) -> str:
-    parts = []
-    if progress.get("files") is not None:
-        parts.append(f"{progress['files']} files")
-    if progress.get("done_bytes") is not None:
-        done = format_bytes(progress["done_bytes"])
-        parts.append(done if not progress.get("total_bytes") else f"{done} of {format_bytes(progress['total_bytes'])}")
-    return ", ".join(parts)
 
 
 # ----- secrets --------------------------------------------------------------------------------------------------

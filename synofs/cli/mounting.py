@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import signal
-from typing import Annotated
+import time
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from synofs.app.logs import log_to_stderr
 from synofs.app.mounts import MountEntry, is_dead, unmount
 from synofs.app.order import Order
 from synofs.cli import options as opt
+from synofs.cli.progress import bar, working
 from synofs.cli.terminal import asker, say
 
 END_SECONDS = 10.0  # after the unmount: signing out, and the end of the process
@@ -104,7 +106,8 @@ def mount(
         faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, to where the log is
         service.run(order, on_ready=lambda: None)
     else:
-        start_daemon(order)
+        with working(f"connecting to {settings.address.host}"):
+            start_daemon(order)
 
 
 def chosen(given: dict[str, str | bool | None]) -> Words:
@@ -138,6 +141,13 @@ def umount(
             if force:  # then what still has files open keeps the process alive, out of sight
                 unmount(entry.mountpoint, lazy=True)
             else:
+                started = time.monotonic()
+                try:  # apart from the unmount, so that Ctrl-C ends the wait and nothing else
+                    wait_for_uploads(daemon, seconds)
+                except Failure as failure:
+                    if failure.problem is not Problem.UPLOADS_FAILED:  # those are safe in the recovery folder
+                        raise
+                seconds = max(0.0, seconds - (time.monotonic() - started))
                 daemon.ask("umount", timeout_seconds=seconds, within_seconds=seconds + 30)
                 daemon.wait_for_end(END_SECONDS)
     except Failure as failure:
@@ -147,6 +157,16 @@ def umount(
             _clear(entry)
         else:
             unmount(entry.mountpoint, lazy=force)
+
+
+def wait_for_uploads(daemon: ControlClient, seconds: float) -> None:
+    """Until nothing is pending, with a bar on a terminal. Raises `UPLOADS_PENDING`, `UPLOADS_FAILED`."""
+    with bar("sending to the NAS") as show:
+
+        def take(news: dict[str, Any]) -> None:
+            show(news["progress"])
+
+        daemon.follow("flush", {"timeout_seconds": seconds}, take)
 
 
 def _clear(entry: MountEntry) -> None:

@@ -19,7 +19,7 @@ from synofs.app.errors import Failure, Problem
 from synofs.app.mounts import MountEntry, find_mount_above, list_mounts
 from synofs.app.profiles import find_mounted
 from synofs.cli import options as opt
-from synofs.cli.mounting import read_seconds
+from synofs.cli.mounting import read_seconds, wait_for_uploads
 from synofs.cli.terminal import console, format_bytes, format_seconds
 
 WATCH_SECONDS = 1.0
@@ -59,7 +59,7 @@ def flush(
     """Wait until everything that was written is on the NAS. Exit code 0 means that it is."""
     seconds = read_seconds("timeout", timeout, "flush")
     with ControlClient.connect(_need(mountpoint)) as daemon:
-        daemon.ask("flush", timeout_seconds=seconds, within_seconds=seconds + 5)
+        wait_for_uploads(daemon, seconds)
 
 
 def refresh(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from synofs.app.profiles import read_sign_in, resolve
 from synofs.app.signin import revoke, sign_in_and_remember
 from synofs.cli import options as opt
 from synofs.cli.mounting import chosen
+from synofs.cli.progress import working
 from synofs.cli.terminal import asker, say
 
 
@@ -63,7 +65,11 @@ def login(
     settings, words = read_sign_in(nas, chosen(given))
     somebody = asker()
     settings, credentials = find_credentials(settings, words, None, somebody)
-    place = sign_in_and_remember(settings, credentials, saved_sign_ins(), somebody, keep)
+
+    def meanwhile() -> AbstractContextManager[object]:
+        return working(f"signing in to {settings.address.host}")
+
+    place = sign_in_and_remember(settings, credentials, saved_sign_ins(), somebody, keep, meanwhile)
     say(f"signed in to {settings.url} as {credentials.user}; saved in {place}")
 
 
@@ -86,6 +92,7 @@ def logout(nas: opt.Nas) -> None:
     say(f"forgot the sign-in for {address.url}, which was in {place}")
     known: dict[str, str | bool | None] = {"ca-file": saved.ca_file, "fingerprint": saved.fingerprint}
     words = chosen({**known, "insecure-http": not address.is_encrypted})
-    revoke(read_settings(address.url, words)[0], saved.credentials)
+    with working(f"asking {address.host} to trust this device no more"):
+        revoke(read_settings(address.url, words)[0], saved.credentials)
     if saved.credentials.device_id is not None:
         say(f"{address.url} trusts this device no more")

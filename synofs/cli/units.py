@@ -15,6 +15,7 @@ from synofs.app.profiles import Profile
 from synofs.app.units import Scope
 from synofs.cli import options as opt
 from synofs.cli.mounting import read_seconds
+from synofs.cli.progress import working
 from synofs.cli.terminal import say
 
 
@@ -59,7 +60,8 @@ def units(
         found = make.automount_units(profile, read_seconds("idle-timeout", idle_timeout, "units"))
     else:
         found = make.service_units(profile, scope)
-    make.check(found)
+    with working("having systemd check the units"):
+        make.check(found)
     if print_:
         print("\n".join(f"# {scope.folder / file}\n{text}" for file, text in found.files.items()), end="")
         return
@@ -73,7 +75,8 @@ def units(
         say(f"linked {link}, for mount(8)")
     _look_for_password(profile, scope, automount=automount)
     if enable:
-        make.enable(found)
+        with working(f"starting {found.to_enable}"):
+            make.enable(found)
         say(f"enabled and started {found.to_enable}")
     else:
         systemctl = f"systemctl {scope.switch}"
