@@ -229,7 +229,7 @@ PATH_OPTIONS = frozenset({"password-file", "ca-file", "cache-dir"})
 
 # Words of mount(8) and fstab that are meant for others (mount itself, systemd, desktops), or that change nothing here:
 # nosuid and nodev always hold, access times are the NAS's, and mount(8) adds rw by itself where ro is not said.
-_GENERIC = frozenset({
+GENERIC_WORDS = frozenset({
     "auto", "defaults", "group", "noauto", "nofail", "nouser", "owner", "rw", "user", "users",
     "async", "atime", "dev", "diratime", "dirsync", "iversion", "lazytime", "loud", "noatime", "nodev", "nodiratime",
     "noiversion", "nolazytime", "norelatime", "nostrictatime", "nosuid", "relatime", "silent", "strictatime", "suid",
@@ -251,7 +251,7 @@ def read_mount_options(lists: Iterable[str], *, sloppy: bool = False) -> Words:
     words: Words = {}
     for item in (item for text in lists for item in text.split(",") if item):
         name, equals, value = item.partition("=")
-        if (name in _GENERIC and not equals) or name == "comment" or name.lower().startswith("x-"):
+        if (name in GENERIC_WORDS and not equals) or name == "comment" or name.lower().startswith("x-"):
             continue
         if name in _MOUNT_WORDS and not equals:
             option, is_on = _MOUNT_WORDS[name]

@@ -57,7 +57,13 @@ def demo(
         bool, typer.Option("--once", help="Show, compare every file with the NAS's, unmount, and exit.")
     ] = False,
 ) -> None:
-    """Try synofs without a NAS: mount a simulated one and look around."""
+    """Try synofs without a NAS: mount a simulated one and look around.
+
+    Examples:
+      synofs demo
+      synofs demo ~/nas
+      synofs demo --once
+    """
     if importlib.util.find_spec("uvicorn") is None:
         raise Failure(Problem.NO_EXTRA, extra="demo")
     # Whoever ends the demo politely gets the same clean end as with Ctrl-C.

@@ -37,6 +37,11 @@ def doctor(
     """Check this machine, and a NAS if one is named. Changes nothing; prints nothing secret.
 
     Exit code 0: nothing failed. On a NAS, the checks that need an account are skipped when there is none.
+
+    Examples:
+      synofs doctor
+      synofs doctor https://nas:5001
+      synofs doctor home --json
     """
     results: list[Result] = []
 

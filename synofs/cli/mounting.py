@@ -127,7 +127,17 @@ def umount(
         bool, typer.Option("--dead", help="Only clear a folder whose synofs process has ended; else do nothing.")
     ] = False,
 ) -> None:
-    """Wait until everything is on the NAS, then unmount. MOUNTPOINT may be the name of a profile."""
+    """Wait until everything is on the NAS, then unmount.
+
+    MOUNTPOINT may be the name of a profile. Ctrl-C ends the wait, and the
+    folder stays mounted. With --force, what is not sent yet stays in the
+    journal, and is sent after the next mount.
+
+    Examples:
+      synofs umount ~/nas
+      synofs umount home --timeout 1m
+      synofs umount ~/nas --force
+    """
     seconds = read_seconds("timeout", timeout, "umount")
     entry = profiles.find_mounted(mountpoint)
     if dead:

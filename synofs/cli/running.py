@@ -40,7 +40,13 @@ def status(
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show how mounts are doing: connection, uploads, cache, calls to the NAS."""
+    """Show how mounts are doing: connection, uploads, cache, calls to the NAS.
+
+    Examples:
+      synofs status
+      synofs status ~/nas --watch
+      synofs status ~/nas --json | jq .pending_uploads
+    """
     if watch:
         with contextlib.suppress(KeyboardInterrupt):
             _watch(mountpoint, as_json=as_json)
@@ -56,7 +62,14 @@ def flush(
     mountpoint: opt.Mountpoint,
     timeout: Annotated[str, typer.Option(metavar="SECONDS", help="How long to wait (also 90s, 5m, 1h).")] = "10m",
 ) -> None:
-    """Wait until everything that was written is on the NAS. Exit code 0 means that it is."""
+    """Wait until everything that was written is on the NAS. Exit code 0 means that it is.
+
+    MOUNTPOINT may be the name of a profile.
+
+    Examples:
+      synofs flush ~/nas
+      synofs flush ~/nas --timeout 1h && systemctl poweroff
+    """
     seconds = read_seconds("timeout", timeout, "flush")
     with ControlClient.connect(_need(mountpoint)) as daemon:
         wait_for_uploads(daemon, seconds)
@@ -65,7 +78,11 @@ def flush(
 def refresh(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file or folder inside a mount.", show_default=False)],
 ) -> None:
-    """Forget what is cached about PATH and all below it, so that the next look asks the NAS."""
+    """Forget what is cached about PATH and all below it, so that the next look asks the NAS.
+
+    Examples:
+      synofs refresh ~/nas/inbox
+    """
     found = find_mount_above(path)
     if found is None:
         raise Failure(Problem.NOT_MOUNTED, mountpoint=path)

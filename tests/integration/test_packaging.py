@@ -70,6 +70,11 @@ def test_units_are_made_from_the_templates_that_were_installed(
     assert (installed.parent / "share/synofs/systemd/synofs-system@.service").exists()
 
 
+def test_the_manual_is_installed_where_man_looks_beside_the_command(installed: Path) -> None:
+    for name in ("man1/synofs.1", "man8/mount.synofs.8"):
+        assert (installed.parent / "share/man" / name).read_text() == (CHECKOUT / "man" / name[5:]).read_text()
+
+
 def test_the_demo_without_its_extra_says_what_to_install(installed: Path) -> None:
     assert "synofs[demo]" in out(installed / "synofs", "demo", "--once", code=67)
 
@@ -88,4 +93,11 @@ def test_the_wheel_holds_the_package_and_nothing_of_the_tests(wheel: Path) -> No
 def test_the_sdist_has_what_a_build_needs(built: Path) -> None:
     with tarfile.open(built / f"synofs-{synofs.__version__}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "LICENSE", "README.md", "systemd/synofs-user@.service", "synofs/cli/main.py"} <= names
+    assert {
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "systemd/synofs-user@.service",
+        "man/synofs.1",
+        "synofs/cli/main.py",
+    } <= names

@@ -80,7 +80,7 @@ def sources(folder: Path) -> Path:
     """A copy to build from: setuptools leaves its `build/` where the sources are."""
     copied = folder / "sources"
     shutil.copytree(CHECKOUT / "synofs", copied / "synofs", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "systemd"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "man", "systemd"):
         copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
         copy(CHECKOUT / name, copied / name)
     return copied
