@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from tests.benchmarks import charts, markdown, report
 from tests.benchmarks.datasets import Data
 from tests.benchmarks.goals import judge
+from tests.benchmarks.long import DEFAULT_MINUTES, LONG
 from tests.benchmarks.mounts import CONTESTANTS
 from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache
 from tests.benchmarks.servers import REPOSITORY, SERVERS, Server
@@ -31,16 +32,20 @@ from tests.benchmarks.stage import Line, Results, Stage
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 TYPICAL_LATENCY_MS = 20
-CRASHES = 5_000  # of each write mode, with --long
 FREE_BYTES_WANTED = {False: 3 << 30, True: 8 << 30}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
+    given.harnesses = [name for name in given.names if given.long and name in LONG]
+    given.names = [name for name in given.names if name not in given.harnesses]
     unknown = [name for name in given.names if name not in WORKLOADS]
     if unknown:
-        parser.error(f"no workload is called {unknown[0]!r}; there are: {', '.join(WORKLOADS)}")
+        known = ", ".join([*WORKLOADS, *(LONG if given.long else ())])
+        parser.error(f"no workload is called {unknown[0]!r}; there are: {known}")
+    if given.harnesses and not given.names:
+        return 0 if all([LONG[name][1](given.minutes) for name in given.harnesses]) else 1
     if given.charts_from:
         for path in charts.draw(json.loads(given.charts_from.read_text()), given.charts or REPOSITORY / "docs/charts"):
             print(path)
@@ -62,20 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = "\n".join(f"  {workload.name:<12} {workload.about}" for workload in WORKLOADS.values())
+    harnesses = "\n".join(f"  {name:<12} {about}" for name, (about, _) in LONG.items())
     who = "\n".join(f"  {contestant.name:<12} {contestant.about}" for contestant in CONTESTANTS.values())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure synofs, and its peers with the same work.",
-        epilog=f"workloads:\n{names}\n\ncontestants:\n{who}",
+        epilog=f"workloads:\n{names}\n\ncontestants:\n{who}\n\nharnesses, with --long:\n{harnesses}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads, or harnesses (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--peers", action="store_true", help="the same for rclone mount and sshfs")
     parser.add_argument("--only", metavar="CONTESTANT[,...]", help="these contestants alone")
     parser.add_argument("--full", action="store_true", help="the sizes of the goals (quick ones are a tenth)")
+    parser.add_argument("--long", action="store_true", help="full, with seven turns each, and the harnesses below")
     parser.add_argument(
-        "--long", action="store_true", help=f"full, with seven turns each, and {CRASHES:,} crashes of each write mode"
+        "--minutes", type=float, default=DEFAULT_MINUTES, metavar="N", help="for each harness that runs for a time"
     )
     parser.add_argument("--laps", type=int, metavar="N", help="turns of each contestant")
     parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help="round trips (default: 0 20 50)")
@@ -161,14 +168,9 @@ class Bench:
         return self._servers[kind]
 
     def _long_tests(self) -> None:
-        """The crash harness, for many more crashes than the test suite has time for; it prints its own numbers."""
-        python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
-        for mode in ("durable", "writeback"):
-            command = [sys.executable, "-m", "tests.model.crash", "--trials", str(CRASHES), "--write-mode", mode]
-            print(f"## {CRASHES} crashes, {mode}", flush=True)
-            done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": python_path})
-            if done.returncode:
-                self.results.failed("crashes", Line(), mode, f"the harness ended with {done.returncode}")
+        for name in self.given.harnesses or ([] if self.given.names else LONG):
+            if not LONG[name][1](self.given.minutes):
+                self.results.failed(name, Line(), "synofs", "the harness found what it should not, see above")
 
     def close(self) -> None:
         for server in self._servers.values():

@@ -1,0 +1,38 @@
+"""The long forms of the harnesses in docs/RELIABILITY.md, by name: `scripts/bench --long NAME [--minutes N]`.
+
+The test suite runs the short form of each. A harness prints its own numbers and says whether every promise was kept.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from tests.benchmarks.servers import REPOSITORY
+
+DEFAULT_MINUTES = 60.0
+CRASHES = 5_000  # of each write mode
+
+Harness = Callable[[float], bool]  # (minutes, for those that run for a time) -> whether every promise was kept
+
+
+def module(name: str, *arguments: str) -> bool:
+    """Run `python -m NAME ARGUMENTS` with this repository's code; it ends with 0 if every promise was kept."""
+    python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    print(f"## {name} {' '.join(arguments)}", flush=True)
+    command = [sys.executable, "-m", name, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": python_path}).returncode == 0
+
+
+def crashes(minutes: float) -> bool:
+    kept = [
+        module("tests.model.crash", "--trials", str(CRASHES), "--write-mode", mode) for mode in ("durable", "writeback")
+    ]
+    return all(kept)
+
+
+LONG: dict[str, tuple[str, Harness]] = {
+    "crashes": (f"{CRASHES:,} SIGKILLs of each write mode: no acknowledged write is lost", crashes),
+}
