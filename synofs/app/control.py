@@ -210,23 +210,27 @@ class ControlClient:
     ) -> dict[str, Any]:
         """The answer to a command that takes its time; what it tells on its way goes to `on_news`."""
         self._sock.settimeout(silence_seconds)
-        try:
-            self._sock.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            while True:
-                line = self._file.readline()
-                if not line:
-                    raise Failure(Problem.DAEMON_GONE, mountpoint=self._mount.mountpoint)
-                answer: dict[str, Any] = json.loads(line)
-                if "news" not in answer:
-                    break
-                if answer["news"]:
-                    on_news(answer["news"])
-        except OSError as exc:
-            raise Failure(Problem.NO_ANSWER, mountpoint=self._mount.mountpoint) from exc
+        answer = self._exchange(json.dumps({"command": command, **arguments}).encode() + b"\n")
+        while "news" in answer:
+            if answer["news"]:
+                on_news(answer["news"])
+            answer = self._exchange()
         if "ok" not in answer:
             raise Failure.from_json(answer)
         result: dict[str, Any] = answer["ok"]
         return result
+
+    def _exchange(self, request: bytes = b"") -> dict[str, Any]:
+        """The next line of the daemon's."""
+        try:
+            self._sock.sendall(request)
+            line = self._file.readline()
+        except OSError as exc:
+            raise Failure(Problem.NO_ANSWER, mountpoint=self._mount.mountpoint) from exc
+        if not line:
+            raise Failure(Problem.DAEMON_GONE, mountpoint=self._mount.mountpoint)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def wait_for_end(self, seconds: float) -> bool:
         """Wait until the daemon's process has ended; False when it has not by then."""

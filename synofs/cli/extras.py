@@ -159,6 +159,9 @@ def thumb(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        Path(str(output)).write_bytes(content)
+        try:
+            Path(str(output)).write_bytes(content)
+        except OSError as exc:
+            raise wrong_option(f"--output: cannot write {output} ({exc.strerror})", "thumb") from exc
     if as_json:
         put_json({**answer, "bytes": len(content), "output": output})

@@ -12,6 +12,7 @@ import segno
 import typer
 
 from synofs.app.config import wrong_option
+from synofs.app.mounts import find_mount_above
 from synofs.cli import options as opt
 from synofs.cli.inside import asking, find_password, place, put, put_json, somewhere
 from synofs.cli.terminal import say
@@ -143,7 +144,7 @@ def rm(
     """
     removed = []
     for link in links:
-        is_path = os.sep in link and "://" not in link
+        is_path = "://" not in link and (os.sep in link or _is_in_a_mount(link))
         where = place(link) if is_path else somewhere(mount)
         which = ("path", where.inside) if is_path else ("link", link)
         with asking(where.mount, "share") as ask:
@@ -151,6 +152,10 @@ def rm(
             removed += [ask.local(one) for one in answer["links"]]
     if as_json:
         put_json(removed)
+
+
+def _is_in_a_mount(name: str) -> bool:
+    return os.path.lexists(name) and find_mount_above(name) is not None
 
 
 def _shown(link: dict[str, Any]) -> str:

@@ -173,3 +173,21 @@ def test_every_command_teaches_by_example(synofs: Synofs) -> None:
         assert shown.code == 0
         assert "Examples:" in shown.out
         assert f"synofs {words[0]}" in shown.out
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure_of_the_mount(mounted: Start) -> None:
+    """As `head` is one."""
+    there = mounted()
+    assert there.synofs("compress", there.docs / "all.zip", there.docs / "2024").code == 0
+    script = f"'{COMMAND}' peek '{there.docs / 'all.zip'}' | :"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+
+
+def test_a_thumbnail_that_cannot_be_written_names_the_place(mounted: Start) -> None:
+    there = mounted("--quirk", "lazy-thumbs=no")
+    image = there.disk / "x.png"
+    Image.new("RGB", (200, 100)).save(image)
+    done = there.synofs("thumb", there.docs / "x.png", "-o", "/nowhere/x.png")
+    assert done.code == Problem.WRONG_OPTION.exit_code
+    assert "cannot write /nowhere/x.png" in done.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from synofs.app.errors import Problem
 
-from .conftest import PASSWORD, Mounted, on_a_terminal
+from .conftest import COMMAND, PASSWORD, Mounted, on_a_terminal
 
 pytestmark = pytest.mark.mount
 
@@ -46,6 +47,15 @@ def test_a_link_is_printed_listed_and_removed(mounted: Start, tmp_path: Path) ->
     for gone in (url, here.docs / "2024"):
         assert here.synofs("share", "rm", "--mount", here.docs, gone).code == Problem.NO_LINK.exit_code
     assert (here.disk / "2024").is_dir()
+
+
+def test_a_link_is_removed_by_the_name_of_what_it_is_to(mounted: Start) -> None:
+    """As one types it who is in that folder."""
+    here = mounted()
+    words = (COMMAND, "share")
+    subprocess.run([*words, "letter.txt"], cwd=here.docs, capture_output=True, check=True, timeout=30)
+    subprocess.run([*words, "rm", "letter.txt"], cwd=here.docs, capture_output=True, check=True, timeout=30)
+    assert here.synofs("share", "list", here.docs, "--json").json == []
 
 
 def test_on_a_terminal_a_link_comes_with_a_qr_code_and_a_list_as_a_table(mounted: Start) -> None:
