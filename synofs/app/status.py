@@ -9,6 +9,9 @@ from typing import Any
 from synofs.app.assembly import Parts
 from synofs.app.config import Settings
 from synofs.app.logs import log_path
+from synofs.fs.writes import Writes
+
+SHOWN_UPLOADS = 100
 
 
 def snapshot(parts: Parts, settings: Settings, started_at: float) -> dict[str, Any]:
@@ -37,9 +40,30 @@ def snapshot(parts: Parts, settings: Settings, started_at: float) -> dict[str, A
         "requests_waiting": client.waiting_requests,
         "requests_allowed": client.allowed_requests,
         "sign_ins": client.sign_ins,
+        "conflicts": [
+            {"path": path, "kept_as": kept}
+            for path, kept in (parts.filesystem.writes.conflicts if parts.filesystem.writes is not None else [])
+        ][-SHOWN_UPLOADS:],
+        "troubled_uploads": troubled_uploads(parts.filesystem.writes),
         "log": str(log_path(settings.mountpoint)),
         "filesystem": counters,
     }
+
+
+def troubled_uploads(writes: Writes | None) -> list[dict[str, Any]]:
+    """The uploads that need somebody's attention or patience: refused ones, and those that are tried again."""
+    if writes is None:
+        return []
+    refused: list[dict[str, Any]] = [
+        {"path": row.path, "why": row.refused, "kept_as": writes.area.kept_as(row)}
+        for row in writes.area.still_refused()
+    ]
+    tried_again: list[dict[str, Any]] = [
+        {"path": entry.item.path(), "why": str(entry.error), "attempts": entry.attempts}
+        for entry in writes.queue.entries
+        if entry.error is not None and not entry.refused
+    ]
+    return [*refused, *tried_again][:SHOWN_UPLOADS]
 
 
 def one_line(status: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from synofs.cli.terminal import console, format_bytes, format_seconds
 WATCH_SECONDS = 1.0
 REFRESH_SECONDS = 60.0
 BUSIEST_CALLS = 4
+TROUBLED_UPLOADS = 5
 
 Status = dict[str, Any]
 
@@ -156,6 +157,10 @@ def _report(found: list[Status]) -> RenderableType:
     return Group(*parts)
 
 
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def _details(one: Status) -> RenderableType:
     if "problem" in one:
         return Text(one["problem"])
@@ -167,6 +172,14 @@ def _details(one: Status) -> RenderableType:
         silent = format_seconds(time.time() - one["offline_since"])
         rows.add_row("trouble", f"{one['last_trouble']}, for {silent}")
     rows.add_row("uploads", f"{one['pending_uploads']} pending, {one['failed_uploads']} failed")
+    for upload in one["troubled_uploads"][:TROUBLED_UPLOADS]:
+        kept = f"; it is kept as {upload['kept_as']}" if "kept_as" in upload else ", and will be tried again"
+        rows.add_row("", Text(_printable(f"{upload['path']}: {upload['why']}{kept}"), style="yellow"))
+    for conflict in one["conflicts"][-TROUBLED_UPLOADS:]:
+        text = f"{conflict['path']} was changed on the NAS meanwhile; yours is {conflict['kept_as']}"
+        rows.add_row("", Text(_printable(text), style="yellow"))
+    if len(one["troubled_uploads"]) > TROUBLED_UPLOADS:
+        rows.add_row("", f"and {len(one['troubled_uploads']) - TROUBLED_UPLOADS} more; --json has them")
     rows.add_row("cache", format_bytes(one["cache_bytes"]))
     rows.add_row("traffic", f"{format_bytes(one['bytes_read'])} read, {format_bytes(one['bytes_written'])} written")
     calls = sorted(one["api_calls"].items(), key=lambda item: -item[1])

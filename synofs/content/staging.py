@@ -191,12 +191,16 @@ class StagingArea:
         self.refused[row.id] = row
         await staged.close()
         self._give_back(staged)
-        return str(self._disk.recovery / row.data)
+        return self.kept_as(row)
 
     def _give_back(self, staged: StagedFile) -> None:
         self.budget.give_back(staged.reserved_bytes)
         staged.reserved_bytes = 0
 
+    def kept_as(self, row: Row) -> str:
+        """Where the bytes of a refused file are."""
+        return str(self._disk.recovery / row.data)
+
     def still_refused(self) -> list[Row]:
         """What lies in the recovery folder; a file that somebody has taken out of there is settled."""
-        return [row for row in self.refused.values() if os.path.lexists(self._disk.recovery / row.data)]
+        return [row for row in self.refused.values() if os.path.lexists(self.kept_as(row))]
