@@ -33,6 +33,11 @@ def crashes(minutes: float) -> bool:
     return all(kept)
 
 
+def model(minutes: float) -> bool:
+    return module("tests.model.machine", "--minutes", str(minutes))
+
+
 LONG: dict[str, tuple[str, Harness]] = {
     "crashes": (f"{CRASHES:,} SIGKILLs of each write mode: no acknowledged write is lost", crashes),
+    "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
 }
