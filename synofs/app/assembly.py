@@ -99,6 +99,7 @@ async def serve_mount(
                     notices.nas_changed(there)
 
             client.health.on_change = nas_changed
+            filesystem.watch_over(client.health)
             await nursery.start(client.health.run)
 
             mount = Mount(filesystem, _mount_options(settings), notifier)
@@ -127,6 +128,7 @@ def client_options(settings: Settings) -> ClientOptions:
         ca_file=settings.ca_file,
         fingerprint=settings.fingerprint,
         insecure_http=settings.insecure_http,
+        metadata_deadline_seconds=settings.deadline_seconds,
     )
 
 
@@ -252,6 +254,7 @@ def _write_options(settings: Settings, staging: StagingArea | None) -> WriteOpti
         hostname=hostname,
         mode=WriteMode(settings.write_mode),
         verify_md5=settings.verify,
+        silent_seconds=3 * settings.deadline_seconds,
     )
 
 
@@ -264,6 +267,7 @@ def _fs_options(settings: Settings) -> FsOptions:
         umask=settings.umask,
         read_only=settings.read_only,
         serve_stale=settings.offline == "serve",
+        max_stale_seconds=settings.max_stale_seconds,
         max_requests=settings.max_requests,
         thumbnails=Thumbnails(settings.thumbnails),
         share=settings.share,
@@ -282,4 +286,5 @@ def _mount_options(settings: Settings) -> MountOptions:
         allow_other=settings.allow_other,
         read_only=settings.read_only,
         noexec=settings.noexec,
+        deadline_seconds=settings.deadline_seconds,
     )

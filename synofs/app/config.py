@@ -53,7 +53,9 @@ class Settings:
     noexec: bool = False
     netdev: bool = False  # tell libmount that this is a network filesystem (root only)
     write_mode: str = "durable"
+    deadline_seconds: float = 20.0  # for a look at the NAS; a change gets three times as much
     offline: str = "serve"  # while the NAS is away: "serve" what is known of it, or "fail"
+    max_stale_seconds: float = 3600.0  # while the NAS is slow, show what is not older than that
     thumbnails: str = "nas"  # "nas" makes them, "original": from the files as on a local disk, or "off"
     verify: bool = False  # compare with the NAS's own MD5 after each upload
     dir_ttl_seconds: float = 30.0
@@ -113,6 +115,13 @@ def parse_ttl(text: str) -> float:
     seconds = parse_seconds(text)
     if seconds < 0.1:
         raise ValueError("must be at least 0.1 seconds")
+    return seconds
+
+
+def parse_deadline(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds < 1:
+        raise ValueError("must be at least 1 second")
     return seconds
 
 
@@ -210,7 +219,9 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "netdev": ("netdev", None),
     "write-mode": ("write_mode", _one_of(*WRITE_MODES)),
     "verify": ("verify", None),
+    "max-stale": ("max_stale_seconds", parse_seconds),
     "thumbnails": ("thumbnails", _one_of("nas", "off", "original")),
+    "deadline": ("deadline_seconds", parse_deadline),
     "offline": ("offline", _one_of("serve", "fail")),
     "dir-ttl": ("dir_ttl_seconds", parse_ttl),
     "attr-ttl": ("attr_ttl_seconds", parse_ttl),

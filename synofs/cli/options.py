@@ -65,8 +65,16 @@ WriteMode = Annotated[
     str | None, _option("write-mode", "durable|writeback", "When a written file counts as saved.", _SPEED)
 ]
 Verify = Annotated[bool, _switch("verify", "Compare each upload with the NAS's own MD5 of it.", _SPEED)]
+Deadline = Annotated[
+    str | None,
+    _option("deadline", "SECONDS", "How long a program waits for the NAS (default: 20; thrice for changes).", _SPEED),
+]
 Offline = Annotated[
     str | None, _option("offline", "serve|fail", "While the NAS is away: show what is known, or fail.", _SPEED)
+]
+MaxStale = Annotated[
+    str | None,
+    _option("max-stale", "SECONDS", "While the NAS is slow, show what is no older (default: 1h; 0: wait).", _SPEED),
 ]
 Thumbnails = Annotated[
     str | None,

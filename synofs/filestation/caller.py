@@ -59,6 +59,11 @@ class Caller:
         self._options = options
         self._deadline_seconds = metadata_deadline_seconds
 
+    @property
+    def change_deadline_seconds(self) -> float:
+        """For a change: it may have to wait for disks that spin up, or for a big file's blocks to be freed."""
+        return 3 * self._deadline_seconds
+
     async def call(self, call: ApiCall, kind: type[T], *, deadline_seconds: float | None = None) -> T:
         """A call with a small answer."""
 

@@ -25,9 +25,6 @@ from synofs.remote import (
     Unsupported,
 )
 
-# A change may have to wait for disks that spin up, or for a big file's blocks to be freed.
-CHANGE_SECONDS = 60.0
-
 # How long each try waits for a task that the NAS does not know: it is over (the usual case), or registered late.
 MD5_SECONDS = 3600.0  # it says nothing on its way, and a slow disk reads some 100 GB in that time
 MD5_TRIES = (0.0, 0.1, 0.0)
@@ -51,7 +48,7 @@ class Changes:
         call = calls.create_folder(parent, name)
         if self._existing_folder_is_success is not False and await self._record(path) is not None:
             raise Exists("something is there already", path=path, code=414)
-        listing = await self._caller.call(call, Listing, deadline_seconds=CHANGE_SECONDS)
+        listing = await self._caller.call(call, Listing, deadline_seconds=self._caller.change_deadline_seconds)
         if self._existing_folder_is_success is None:
             await self._learn_about_existing_folders(path)
         return await self._entry(path, listing)
@@ -75,7 +72,7 @@ class Changes:
         if "/" in new_name or new_name in ("", ".", ".."):
             raise InvalidName("not a name", path=path)
         call = calls.rename(path, new_name)
-        listing = await self._caller.call(call, Listing, deadline_seconds=CHANGE_SECONDS)
+        listing = await self._caller.call(call, Listing, deadline_seconds=self._caller.change_deadline_seconds)
         return await self._entry(posixpath.join(posixpath.dirname(path), new_name), listing)
 
     async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
@@ -105,7 +102,7 @@ class Changes:
 
     async def remove(self, path: str) -> None:
         try:
-            await self._caller.call(calls.delete(path), Empty, deadline_seconds=CHANGE_SECONDS)
+            await self._caller.call(calls.delete(path), Empty, deadline_seconds=self._caller.change_deadline_seconds)
         except NotFound:
             return
         except RemoteError as exc:

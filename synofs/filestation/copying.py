@@ -19,7 +19,7 @@ import trio
 
 from synofs.filestation import calls
 from synofs.filestation.caller import Caller
-from synofs.filestation.changes import CHANGE_SECONDS, Changes
+from synofs.filestation.changes import Changes
 from synofs.filestation.measures import Measures
 from synofs.filestation.parsing import Empty, Listing, entry_of, is_missing, matched
 from synofs.filestation.tasks import PATIENT, OnTaskProgress, Tasks
@@ -142,7 +142,7 @@ class Copying:
 
     async def _remove(self, folder: str, *, with_content: bool = False) -> None:
         call = calls.delete(folder, recursive=with_content)
-        await self._caller.call(call, Empty, deadline_seconds=CHANGE_SECONDS)
+        await self._caller.call(call, Empty, deadline_seconds=self._caller.change_deadline_seconds)
 
     async def _step(
         self,

@@ -39,7 +39,7 @@ class Health:
         """`probe` raises a `RemoteError` when there is no sign of life; `activity` grows with everything that comes
         from the NAS."""
         self._probe = probe
-        self._activity = activity
+        self.activity = activity
         self._options = options
         self._calls: dict[trio.CancelScope, float] = {}  # those that wait -> since when
         self._doubt = trio.Event()  # a call waits, or a connection could not be made
@@ -84,10 +84,10 @@ class Health:
     async def _watch(self) -> None:
         """Calls are waiting: look whether anything moves; if not, probe until it is clear how things stand."""
         options = self._options
-        seen = self._activity()
+        seen = self.activity()
         await trio.sleep(options.pause_seconds)
         now = trio.current_time()
-        if self._activity() != seen or not any(now - since >= options.quiet_seconds for since in self._calls.values()):
+        if self.activity() != seen or not any(now - since >= options.quiet_seconds for since in self._calls.values()):
             return
         doubt_since = now
         while not await self._answers():

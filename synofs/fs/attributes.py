@@ -27,6 +27,19 @@ class AttributeOptions:
     relist_up_to: int = 1_000  # a parent with so many entries is listed anew instead
 
 
+class _Renewal:
+    """Asking the NAS for one inode's attributes, whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.begun_at = trio.current_time()
+        self.ended = trio.Event()
+        self.error: Exception | None = None
+
+    async def wait(self) -> None:
+        if not self.ended.is_set():
+            await self.ended.wait()
+
+
 class Attributes:
     def __init__(
         self,
@@ -41,6 +54,7 @@ class Attributes:
         self._store = store
         self._notifier = notifier
         self._options = options
+        self._renewals: dict[int, _Renewal] = {}  # inode number -> the one that goes on whoever waits
         self._under_way: dict[int, trio.Event] = {}  # inode number -> set when its renewal has ended
 
     def remaining_seconds(self, inode: Inode) -> float:
@@ -50,16 +64,40 @@ class Attributes:
     async def renew_if_old(self, inode: Inode) -> None:
         """Return with attributes within their TTL. Raises `NoEntry` when the NAS no longer has the file.
 
-        When the NAS cannot be asked, attributes that are known stay in use.
+        When the NAS cannot be asked, or takes too long (fs/staleness.py), attributes that are known stay in use.
         """
         if inode.parent is None or inode.staged is not None or self.remaining_seconds(inode) > 0:
             return
+        staleness = self._listings.staleness
         try:
-            await self.renew(inode)
+            if not (self._options.serve_stale and staleness.allows(inode.checked_at + self._options.attr_ttl_seconds)):
+                await self.renew(inode)
+                return
+            joined = self._renewals.get(inode.number)
+            if joined is not None and not (await staleness.wait(joined.begun_at, joined.wait) and joined.error):
+                return
+            renewal = self._renewals.get(inode.number) or self._begin_renewal(inode)
+            if await staleness.wait(renewal.begun_at, renewal.wait) and renewal.error is not None:
+                raise renewal.error
         except Unavailable:
             if not self._options.serve_stale:
                 raise
-            self._listings.stale_answers += 1
+            staleness.answers += 1
+
+    def _begin_renewal(self, inode: Inode) -> _Renewal:
+        renewal = self._renewals[inode.number] = _Renewal()
+
+        async def renew() -> None:
+            try:
+                await self.renew(inode)
+            except Exception as error:  # whoever still waits raises it
+                renewal.error = error
+            finally:
+                del self._renewals[inode.number]
+                renewal.ended.set()
+
+        self._listings.spawn(renew)
+        return renewal
 
     async def renew(self, inode: Inode) -> None:
         """Ask the NAS now. Raises `NoEntry`, or the store's error."""

@@ -36,10 +36,12 @@ from synofs.fs.listings import Listings
 from synofs.fs.moves import Mover
 from synofs.fs.names import HIDDEN_PREFIX, NAME_MAX_BYTES, remote_name
 from synofs.fs.namespace import Namespace
+from synofs.fs.patience import NasState
 from synofs.fs.renames import Renames
 from synofs.fs.siblings import SiblingOptions, SiblingPrefetch
 from synofs.fs.space import SpaceCache
 from synofs.fs.sparing import FULL, Access, Desktop, Sparing, SparingOptions, Thumbnails
+from synofs.fs.staleness import Staleness, StaleOptions
 from synofs.fs.walk import WalkOptions, WalkPrefetch
 from synofs.fs.writes import WriteOptions, Writes
 from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space, TimedOut
@@ -56,6 +58,7 @@ class FsOptions:
     umask: int = 0o022
     read_only: bool = True
     serve_stale: bool = True  # while the NAS is away, go on with what is known of it
+    max_stale_seconds: float = 3600.0  # and while it is slow, with what is not older than that
     max_requests: int = 6  # what the store sends at once; background work leaves one of them free
     thumbnails: Thumbnails = Thumbnails.ORIGINAL
     share: str | None = None  # show this share as the root instead of all shares
@@ -90,7 +93,8 @@ class Filesystem:
         self.inodes = InodeTable("/" + options.share if options.share else "/")
         self._archive = archive
         listing_options = ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds, serve_stale=options.serve_stale)
-        self._listings = Listings(self.inodes, store, notifier, listing_options, archive)
+        staleness = Staleness(StaleOptions(options.max_stale_seconds))
+        self._listings = Listings(self.inodes, store, notifier, listing_options, archive, staleness)
         attribute_options = AttributeOptions(options.attr_ttl_seconds, serve_stale=options.serve_stale)
         self._attributes = Attributes(self.inodes, self._listings, store, notifier, attribute_options)
         self._walk = WalkPrefetch(self._listings, WalkOptions(loads_at_once=max(1, options.max_requests - 1)))
@@ -469,21 +473,30 @@ class Filesystem:
     # ----- names ------------------------------------------------------------------------------------------------
 
     async def mkdir(self, parent: Inode, name: bytes) -> Inode:
-        return await self._name_half().mkdir(parent, name)
+        with self._writable_half().patience.waiting():
+            return await self._name_half().mkdir(parent, name)
+        raise AssertionError("a call that was given up has raised")
 
     async def unlink(self, parent: Inode, name: bytes) -> None:
-        await self._name_half().unlink(parent, name)
+        with self._writable_half().patience.waiting():
+            await self._name_half().unlink(parent, name)
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:
-        await self._name_half().rmdir(parent, name)
+        with self._writable_half().patience.waiting():
+            await self._name_half().rmdir(parent, name)
 
     async def rename(
         self, old_parent: Inode, old_name: bytes, new_parent: Inode, new_name: bytes, *, replace: bool
     ) -> None:
-        self._name_half()
-        await self._renames.rename(old_parent, old_name, new_parent, new_name, replace=replace)
+        with self._writable_half().patience.waiting():
+            await self._renames.rename(old_parent, old_name, new_parent, new_name, replace=replace)
 
     # ----- the NAS comes and goes -----------------------------------------------------------------------------------
+
+    def watch_over(self, nas: NasState) -> None:
+        """Whom calls that change something wait for, and whether that has a point."""
+        if self.writes is not None:
+            self.writes.patience.nas = nas
 
     def nas_changed(self, there: bool) -> None:
         """The NAS went away, or came back: then what is unsent goes out, and what is stale is asked for when used."""
@@ -515,7 +528,7 @@ class Filesystem:
             "open_files": len(self._files),
             "open_directories": len(self._dirs),
             "hostile_names": self._listings.hostile_names,
-            "stale_answers": self._listings.stale_answers,
+            "stale_answers": self._listings.staleness.answers,
             "cache_bytes": self._reader.cache_bytes,
             **(self.writes.counters() if self.writes is not None else {}),
         }

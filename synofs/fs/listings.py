@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 
 import trio
@@ -28,6 +28,7 @@ from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable, entry_of
 from synofs.fs.listing import Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
+from synofs.fs.staleness import Staleness
 from synofs.remote import InputOutput, NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,10 @@ class Listings:
         notifier: Notifier,
         options: ListingOptions,
         archive: ListingStore | None = None,
+        staleness: Staleness | None = None,
     ) -> None:
         self._archive = archive
+        self.staleness = staleness or Staleness()
         self._table = table
         self._store = store
         self._notifier = notifier
@@ -57,7 +60,6 @@ class Listings:
         self.hidden_found: Callable[[Inode, RemoteEntry], None] = lambda directory, entry: None
         self._told: set[str] = set()  # directories whose hostile names were logged
         self.hostile_names = 0
-        self.stale_answers = 0
 
     @property
     def total_entries(self) -> int:
@@ -85,7 +87,7 @@ class Listings:
         """A listing that can be read from the start: fresh, or loading with its first entries (or its end) here.
 
         Raises what the first load raised. A reload that fails because the NAS is away leaves the old listing in
-        use: an old answer is better than none, and `stale_answers` counts it.
+        use: an old answer is better than none. So does one that takes too long (fs/staleness.py).
         """
         listing = self.peek(directory)
         if listing is not None:
@@ -94,7 +96,7 @@ class Listings:
         load = listing.load
         if load is not None:
             if listing.complete:
-                await self.finish(listing)
+                await self.renewed(listing)
             elif load.pages == 0:
                 await self.more(listing)
         return listing
@@ -108,6 +110,15 @@ class Listings:
         await self.finish(listing)
         return listing
 
+    async def renewed(self, listing: Listing) -> bool:
+        """Wait for the load under way, or go on with the old listing if that takes too long: then False."""
+        load = listing.load
+        fresh_until = listing.checked_at + self._options.dir_ttl_seconds
+        if load is None or not (listing.complete and self._options.serve_stale and self.staleness.allows(fresh_until)):
+            await self.finish(listing)
+            return True
+        return await self.staleness.wait(load.started_at, lambda: self.finish(listing))
+
     async def finish(self, listing: Listing) -> None:
         """Wait for the load under way, if any."""
         load = listing.load
@@ -116,7 +127,12 @@ class Listings:
         if load is not None and load.error is not None:
             if not (self._options.serve_stale and listing.complete and isinstance(load.error, Unavailable)):
                 raise load.error
-            self.stale_answers += 1
+            self.staleness.answers += 1
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run something that must not end with whoever asked for it. It must not raise."""
+        assert self._nursery is not None, "run() has not been started"
+        self._nursery.start_soon(work)
 
     def remaining_seconds(self, listing: Listing) -> float:
         """How long the listing may still be believed."""
@@ -435,7 +451,7 @@ class Listings:
         load.started_at = float("-inf")  # stale: the next use asks the NAS
         self._take_page(listing, load, known, entries, by_name)
         self._complete(listing, load, entries, by_name)
-        self.stale_answers += 1
+        self.staleness.answers += 1
         return True
 
     def _told_of_a_share(self, directory: Inode, error: Exception) -> Exception:

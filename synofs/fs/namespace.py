@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import trio
+
 from synofs.fs.errors import (
     AccessDenied,
     DirectoryNotEmpty,
@@ -78,9 +80,10 @@ class Namespace:
             staged, open_here, path = inode.staged, is_open(inode), inode.path()
             self._writes.dirty.unlink(inode)
             self.vanish(parent, inode, hidden_name)
-            if staged is not None:
-                await self._writes.forget(inode, staged, keep=open_here)
             self._writes.forget_time(path)
+            if staged is not None:
+                with trio.CancelScope(shield=True):  # it is done on the NAS: what follows here is done, too
+                    await self._writes.forget(inode, staged, keep=open_here)
 
     async def _take_from_nas(self, inode: Inode, hidden_name: str) -> None:
         """What is open lives on: unsent content here, any other under a hidden name on the NAS."""
@@ -148,8 +151,8 @@ class Namespace:
         old: then the next use asks the NAS what there is."""
         try:
             yield
-        except RemoteError as error:
-            if error.temporary or isinstance(error, Changed | NotFound):
+        except (RemoteError, trio.Cancelled) as error:
+            if not isinstance(error, RemoteError) or error.temporary or isinstance(error, Changed | NotFound):
                 for directory in directories:
                     self._listings.expire(directory)
             raise

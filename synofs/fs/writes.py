@@ -37,6 +37,7 @@ from synofs.fs.listing import Notifier
 from synofs.fs.listings import Listings
 from synofs.fs.locks import NumberedLocks
 from synofs.fs.names import HIDDEN_PREFIX, printable, remote_name
+from synofs.fs.patience import Patience, PatienceOptions
 from synofs.fs.space import SpaceCache
 from synofs.fs.uploads import Uploads, is_temporary, version_of
 from synofs.remote import Fingerprint, NoSpace, RemoteError, RemoteStore, Rights
@@ -59,6 +60,7 @@ class WriteOptions:
     linger_seconds: float = 0.5  # writeback: time for a rename or utimens that follows a close
     patience_seconds: float = 30.0  # close and fsync give up after so long without a success
     check_seconds: float = 60.0  # how long a folder that may be written to is believed to stay so
+    silent_seconds: float = 60.0  # a change is given up when the NAS has shown no sign of life for so long
 
 
 class Writes:
@@ -93,6 +95,7 @@ class Writes:
         )
         self.dirty = DirtyFiles(table, self.queue)
         self.placing = NumberedLocks()
+        self.patience = Patience(PatienceOptions(options.silent_seconds))
         self._staging = NumberedLocks()
         self.uploads = Uploads(table, listings, store, reader, notifier, staging, self.dirty, putter, self.placing)
         self._writable_until: dict[int, float] = {}  # directory number -> until when CheckPermission is believed
@@ -110,6 +113,7 @@ class Writes:
                 await self._attach_recovered(staged)
             nursery.start_soon(self.area.serve)
             nursery.start_soon(self._confirmer.run)
+            await nursery.start(self.patience.run)
             await nursery.start(self.queue.run)
             task_status.started()
             await trio.sleep_forever()
@@ -325,7 +329,8 @@ class Writes:
         if staged is None or inode.writers:
             return
         if not staged.to_be_sent:
-            await self.released(inode)
+            with self.patience.waiting():
+                await self.released(inode)
         else:
             staged.begun_generation = -1
             await self.closing(inode)
@@ -346,7 +351,7 @@ class Writes:
             self.uploads.finish(inode, staged)
 
     async def _send_and_wait(self, inode: Inode) -> None:
-        with self._confirmer.urgent():
+        with self._confirmer.urgent(), self.patience.waiting():
             self.queue.enqueue(inode, inode.path())
             await self.queue.settle(inode, patience_seconds=self._options.patience_seconds)
 

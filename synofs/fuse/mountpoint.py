@@ -32,7 +32,7 @@ class MountOptions:
     allow_other: bool = False
     read_only: bool = True
     noexec: bool = False
-    deadline_seconds: float = 30.0  # a handler that has no answer by then fails with ETIMEDOUT
+    deadline_seconds: float = 20.0  # a handler that has no answer by then fails with ETIMEDOUT: a disk takes up to 15
     max_tasks: int = 200  # calls served at once; with pyfuse3's 99, slow reads of many files would block everything
     kernel_read_ahead_bytes: int = 1024 * 1024
     max_background: int = 64

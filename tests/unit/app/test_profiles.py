@@ -80,7 +80,9 @@ def test_every_option_but_the_one_time_code_can_stand_in_a_profile(user: Path) -
         "max-requests": "3",
         "drain-timeout": "90",
         "log-level": '"debug"',
+        "deadline": "10",
         "offline": '"serve"',
+        "max-stale": '"10m"',
         "thumbnails": '"off"',
     }
     lines = [f"{name} = {words.get(name, 'true')}" for name in OPTIONS if name != "otp"]

@@ -212,7 +212,7 @@ async def test_when_the_nas_is_away_the_old_listing_stays_in_use(rig: Rig, store
     with store.fail("list_dir", Unreachable("no route")):
         for ask in (rig.listings.begin, rig.listings.whole):
             assert names(await ask(folder)) == expected
-    assert rig.listings.stale_answers == 2
+    assert rig.listings.staleness.answers == 2
     assert rig.listings.total_entries == 7
 
 
