@@ -77,6 +77,8 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "2024").mkdir()
     (folder / "2024" / "Größe & [Gewicht].txt").write_text("40 t\n")
     (folder / "big.bin").write_bytes(bytes(range(256)) * 4096)
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        os.utime(file, (1_600_000_000, 1_600_000_000))  # a version of this very second is not kept for long
     return folder
 
 
