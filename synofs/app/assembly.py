@@ -18,7 +18,7 @@ from pathlib import Path
 import platformdirs
 import trio
 
-from synofs.app import thumbnail_cache
+from synofs.app import network, suspend, thumbnail_cache
 from synofs.app.config import Settings
 from synofs.app.errors import Failure, Problem
 from synofs.app.feeder import Feeder, FeederOptions
@@ -103,6 +103,7 @@ async def serve_mount(
             await nursery.start(client.health.run)
 
             mount = Mount(filesystem, _mount_options(settings), notifier)
+            _watch_the_machine(nursery, client, filesystem, mount)
             async with trio.open_nursery() as mounted:
                 await _begin(mounted, mount)
                 task_status.started(Parts(client, reader, filesystem, mount, notifier, notices))
@@ -112,6 +113,30 @@ async def serve_mount(
             nursery.cancel_scope.cancel()
         if pending:
             raise Failure(Problem.UPLOADS_PENDING, pending=pending)
+
+
+def _watch_the_machine(nursery: trio.Nursery, client: FileStationClient, filesystem: Filesystem, mount: Mount) -> None:
+    """It sleeps, and it is carried from network to network."""
+
+    async def before_sleep() -> None:
+        client.health.suspend()
+        filesystem.suspend()
+        await mount.calls.answered()
+        client.hang_up()
+
+    def after_sleep() -> None:
+        client.hang_up()
+        client.health.resume()
+        filesystem.awake()
+
+    def elsewhere() -> None:
+        client.hang_up()
+        client.health.look()
+
+    nursery.start_soon(suspend.watch_clock, after_sleep)
+    nursery.start_soon(network.watch, client.local_address, elsewhere)
+    if suspend.is_available():
+        nursery.start_soon(suspend.Suspend(before_sleep, after_sleep).run)
 
 
 def _allow_many_files() -> None:

@@ -69,6 +69,7 @@ class Settings:
     max_requests: int = 6
     drain_seconds: float = 60.0  # the end waits so long for uploads; systemd gives a unit 90 s for all of its end
     log_level: str = "info"
+    access_log: bool = False  # each call of the kernel in a file, of bounded size
 
     @property
     def address(self) -> NasAddress:
@@ -233,6 +234,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], object] | None]] = {
     "allow-other": ("allow_other", None),
     "max-requests": ("max_requests", _number(1, 64)),
     "drain-timeout": ("drain_seconds", parse_seconds),
+    "access-log": ("access_log", None),
     "log-level": ("log_level", _one_of(*LOG_LEVELS)),
 }
 

@@ -16,7 +16,7 @@ import signal
 import sys
 
 from synofs.app.errors import Failure
-from synofs.app.logs import log_path, log_to_file
+from synofs.app.logs import access_log_path, log_calls_to_file, log_path, log_to_file
 from synofs.app.order import Order
 from synofs.app.service import run
 
@@ -54,8 +54,10 @@ def main() -> int:
     report = Report(int(sys.argv[1]))
     order = Order.from_json(json.load(sys.stdin))
     log_to_file(log_path(order.settings.mountpoint), order.settings.log_level)
+    if order.settings.access_log:
+        log_calls_to_file(access_log_path(order.settings.mountpoint))
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, to stderr, which is the log file
+    faulthandler.register(signal.SIGUSR1)  # until app/debugging.py takes over
     try:
         run(order, report.ready)
     except Failure as failure:

@@ -64,6 +64,23 @@ def log_path(mountpoint: str) -> Path:
     return platformdirs.user_state_path("synofs") / f"{name}-{mount_id(mountpoint)[:8]}.log"
 
 
+def access_log_path(mountpoint: str) -> Path:
+    """Where the calls of the kernel are written down, if somebody wants that."""
+    return log_path(mountpoint).with_suffix(".access.log")
+
+
+def log_calls_to_file(path: Path) -> None:
+    """Bounded, like the log: the newest 2 MiB and as much before them."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
+    os.chmod(path, 0o600)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
+    calls = logging.getLogger("synofs.access")
+    calls.addHandler(handler)
+    calls.propagate = False
+    calls.setLevel(logging.INFO)
+
+
 def keep_traceback(error: BaseException) -> Path:
     """Write down what a command that ended in an unforeseen way has to say; returns where."""
     path = platformdirs.user_state_path("synofs") / "crash.log"

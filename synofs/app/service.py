@@ -18,9 +18,11 @@ import trio
 from synofs.app import utab
 from synofs.app.assembly import Parts, mount_source, serve_mount
 from synofs.app.control import Arguments, Command, ControlServer, Tell
+from synofs.app.debugging import inside, obey_signals, task_stacks
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.heap import share_one_heap
 from synofs.app.logs import log_path
+from synofs.app.loopwatch import LoopWatch
 from synofs.app.mounts import unmount
 from synofs.app.nas_services import nas_commands
 from synofs.app.order import Order
@@ -78,6 +80,8 @@ class _Service:
                 control = ControlServer(self._settings.mountpoint, self._commands(), long_commands)
                 await nursery.start(control.serve)
                 nursery.start_soon(self._report_to_systemd)
+                nursery.start_soon(LoopWatch().run)
+                nursery.start_soon(obey_signals, self._parts)
                 if (limit := watchdog_seconds()) is not None:
                     # Two thirds of the time, at most, from one message to the next.
                     test = SelfTest(self._settings.mountpoint, within_seconds=limit / 3)
@@ -122,10 +126,19 @@ class _Service:
     # ----- what commands ask for --------------------------------------------------------------------------------
 
     def _commands(self) -> dict[str, Command]:
-        return {"status": self._status, "refresh": self._refresh, "umount": self._umount}
+        return {
+            "status": self._status,
+            "refresh": self._refresh,
+            "umount": self._umount,
+            "debug": self._debug,
+        }
 
     async def _status(self, _arguments: Arguments) -> dict[str, Any]:
         return self._snapshot()
+
+    async def _debug(self, _arguments: Arguments) -> dict[str, Any]:
+        assert self._parts is not None
+        return {**self._snapshot(), "inside": inside(self._parts), "stacks": task_stacks().splitlines()}
 
     async def _refresh(self, arguments: Arguments) -> dict[str, Any]:
         assert self._parts is not None

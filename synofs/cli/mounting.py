@@ -15,7 +15,7 @@ from synofs.app.control import ControlClient
 from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.launch import prepare, start_daemon
-from synofs.app.logs import log_to_stderr
+from synofs.app.logs import access_log_path, log_calls_to_file, log_to_stderr
 from synofs.app.mounts import MountEntry, is_dead, unmount
 from synofs.app.order import Order
 from synofs.cli import options as opt
@@ -58,6 +58,7 @@ def mount(
     max_requests: opt.MaxRequests = None,
     drain_timeout: opt.DrainTimeout = None,
     log_level: opt.LogLevel = None,
+    access_log: opt.AccessLog = False,
     mount_options: opt.MountOptions = None,
     foreground: opt.Foreground = False,
 ) -> None:
@@ -99,6 +100,7 @@ def mount(
             "max-requests": max_requests,
             "drain-timeout": drain_timeout,
             "log-level": log_level,
+            "access-log": access_log,
         }
     )
     settings, sign_in_words = profiles.read_mount(nas, words, mountpoint)
@@ -106,8 +108,10 @@ def mount(
     order = Order(*find_credentials(settings, sign_in_words, saved_sign_ins(), asker()))
     if foreground:
         log_to_stderr(settings.log_level)
+        if settings.access_log:
+            log_calls_to_file(access_log_path(settings.mountpoint))
         faulthandler.enable()
-        faulthandler.register(signal.SIGUSR1)  # the stacks of all threads, to where the log is
+        faulthandler.register(signal.SIGUSR1)  # until app/debugging.py takes over
         service.run(order, on_ready=lambda: None)
     else:
         with working(f"connecting to {settings.address.host}"):

@@ -97,6 +97,7 @@ DrainTimeout = Annotated[
 ]
 
 LogLevel = Annotated[str | None, _option("log-level", "LEVEL", "debug, info (default), warning or error.", _MACHINE)]
+AccessLog = Annotated[bool, _switch("access-log", "Write down each call of a program, beside the log.", _MACHINE)]
 MountOptions = Annotated[
     list[str] | None,
     typer.Option(

@@ -39,6 +39,9 @@ def status(
         bool,
         typer.Option("--json", help="Print JSON: an object for MOUNTPOINT, without it a list of them."),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print all that goes on inside, as JSON: calls, queues, caches, tasks.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
 ) -> None:
     """Show how mounts are doing: connection, uploads, cache, calls to the NAS.
@@ -52,8 +55,8 @@ def status(
         with contextlib.suppress(KeyboardInterrupt):
             _watch(mountpoint, as_json=as_json)
         return
-    found = _statuses(mountpoint)
-    if as_json:
+    found = _statuses(mountpoint, "debug" if debug else "status")
+    if as_json or debug:
         _print_json(mountpoint, found)
     else:
         console().print(_report(found))
@@ -99,19 +102,19 @@ def _need(mountpoint: str) -> MountEntry:
     return entry
 
 
-def _ask(entry: MountEntry) -> Status:
+def _ask(entry: MountEntry, command: str) -> Status:
     with ControlClient.connect(entry) as daemon:
-        return daemon.ask("status")
+        return daemon.ask(command)
 
 
-def _statuses(mountpoint: str | None) -> list[Status]:
+def _statuses(mountpoint: str | None, command: str = "status") -> list[Status]:
     """Of one mount, or of all: then one that does not answer is part of the answer."""
     if mountpoint is not None:
-        return [_ask(_need(mountpoint))]
+        return [_ask(_need(mountpoint), command)]
     found = []
     for entry in list_mounts():
         try:
-            found.append(_ask(entry))
+            found.append(_ask(entry, command))
         except Failure as failure:
             state = "dead" if failure.problem is Problem.DAEMON_GONE else "unknown"
             known = {"mountpoint": entry.mountpoint, "url": entry.source}

@@ -101,7 +101,7 @@ class Writeback(Generic[_T]):
         self._held_since = self._held_until = float("-inf")
         self._wake = trio.Event()
         self._sending = 0
-        self._paused = False
+        self._paused: set[str] = set()  # the reasons
 
     # ----- asking -----------------------------------------------------------------------------------------------
 
@@ -165,12 +165,12 @@ class Writeback(Generic[_T]):
                 self._queue(entry)
         self._wake.set()
 
-    def pause(self) -> None:
-        """Begin nothing new until `resume`."""
-        self._paused = True
+    def pause(self, why: str = "") -> None:
+        """Begin nothing new until `resume` of the same reason."""
+        self._paused.add(why)
 
-    def resume(self) -> None:
-        self._paused = False
+    def resume(self, why: str = "") -> None:
+        self._paused.discard(why)
         self._wake.set()
 
     async def settle(self, item: _T, *, patience_seconds: float) -> None:

@@ -194,6 +194,16 @@ class FileStationClient:
                         raise
         raise TimedOut("the NAS: no answer came in time")
 
+    def hang_up(self) -> None:
+        """Connections are dead (the machine slept, or is in another network). Each call makes a new one; those under
+        way that may be repeated are repeated, and the session is renewed if the NAS has forgotten it."""
+        self._probe_transport.hang_up()
+        self._transport.hang_up()
+
+    def local_address(self) -> str | None:
+        """From which address of this machine the NAS is reached now, if at all."""
+        return self._transport.local_address()
+
     def stats(self) -> ClientStats:
         lanes = self._lanes.state()
         return ClientStats(

@@ -88,6 +88,10 @@ class Exchange:
         finally:
             self._abort()
 
+    def cut(self) -> None:
+        """Its connection is dead: the thread meets an error at once, and the call may be repeated."""
+        self._abort()
+
     def _abort(self) -> None:
         if self.pieces_in is not None:
             self.pieces_in.close()

@@ -42,14 +42,30 @@ class Health:
         self.activity = activity
         self._options = options
         self._calls: dict[trio.CancelScope, float] = {}  # those that wait -> since when
-        self._doubt = trio.Event()  # a call waits, or a connection could not be made
+        self._doubt = trio.Event()  # there is a reason to look
+        self._suspended = False
         self.away_since: float | None = None  # wall clock
         self.trouble = ""  # what the last probe met
         self.on_change: Callable[[bool], None] = lambda there: None
 
     @property
     def away(self) -> bool:
-        return self.away_since is not None
+        """Nobody need wait for it."""
+        return self.away_since is not None or self._suspended
+
+    def suspend(self) -> None:
+        """The machine goes to sleep: whoever waits is answered now, and nobody waits until `resume`."""
+        self._suspended = True
+        for scope in list(self._calls):
+            scope.cancel()
+
+    def resume(self) -> None:
+        self._suspended = False
+        self.look()
+
+    def look(self) -> None:
+        """Something has happened: while the NAS is away, ask it at once whether it is back."""
+        self._doubt.set()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -71,9 +87,11 @@ class Health:
         """Watch until cancelled. Without it the NAS counts as there, and calls wait for their own deadlines."""
         task_status.started()
         while True:
-            if self.away:
-                await trio.sleep(self._options.away_pause_seconds)
-                if await self._answers():
+            if self.away_since is not None and not self._suspended:
+                self._doubt = trio.Event()
+                with trio.move_on_after(self._options.away_pause_seconds):
+                    await self._doubt.wait()
+                if not self._suspended and await self._answers():
                     self._set_away(False)
             elif not self._calls:
                 self._doubt = trio.Event()
@@ -96,7 +114,7 @@ class Health:
             await trio.sleep(options.pause_seconds)
         else:
             return
-        if self._calls:
+        if self._calls and not self._suspended:
             self._set_away(True)
 
     async def _answers(self) -> bool:

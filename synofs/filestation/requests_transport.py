@@ -75,6 +75,7 @@ class RequestsTransport:
         self._address = f"{options.scheme}://{_bracketed(options.host)}:{options.port}{options.base_path}"
         self._session_lock = threading.Lock()
         self._lazy_session: requests.Session | None = None
+        self._exchanges: set[Exchange] = set()
         self._resolved: list[Address] = []
         self._resolved_until = -math.inf
         # The lanes above decide how much goes on at once. These bound the threads whatever the lanes do.
@@ -86,7 +87,11 @@ class RequestsTransport:
         exchange = Exchange(request, sink, self._options)
         with exchange.scope:
             exchange.addresses = await self._addresses()
-            await self._run_in_thread(exchange)
+            self._exchanges.add(exchange)
+            try:
+                await self._run_in_thread(exchange)
+            finally:
+                self._exchanges.discard(exchange)
         if exchange.scope.cancelled_caught:
             raise exchange.timeout()
         if exchange.sink_error is not None:
@@ -102,6 +107,21 @@ class RequestsTransport:
         session, self._lazy_session = self._lazy_session, None
         if session is not None:
             session.close()
+
+    def hang_up(self) -> None:
+        for exchange in self._exchanges:
+            exchange.cut()
+        self._resolved_until = -math.inf
+        session, self._lazy_session = self._lazy_session, None
+        if session is not None:
+            session.close()
+
+    def local_address(self) -> str | None:
+        for family, _, _, address in self._resolved:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+                sock.connect(address)  # UDP: nothing is sent
+                return str(sock.getsockname()[0])
+        return None
 
     async def _addresses(self) -> list[Address]:
         """Ask for the NAS's addresses in a thread that may be abandoned: nothing can hurry a resolver up."""
@@ -167,7 +187,7 @@ class RequestsTransport:
             if not raw.isclosed():  # something is left unread: this connection cannot serve again
                 answer.raw.close()
             if isinstance(connection := answer.raw.connection, _Connection):
-                connection.idle_since = time.monotonic()
+                connection.idle_since = _now()
             answer.raw.release_conn()
 
     def _send(self, exchange: Exchange) -> requests.Response:
@@ -192,6 +212,11 @@ class RequestsTransport:
 
 
 # ----- connections ----------------------------------------------------------------------------------------------
+
+
+def _now() -> float:
+    """A clock that goes on while the machine sleeps: a connection is old after that."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _CurrentExchange(threading.local):
@@ -231,7 +256,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         exchange = _thread.exchange
         if self.sock is not None and not exchange.connected:
-            idle_seconds = time.monotonic() - self.idle_since
+            idle_seconds = _now() - self.idle_since
             if exchange.request.fresh_connection or idle_seconds > exchange.options.max_idle_seconds:
                 self.close()
             else:

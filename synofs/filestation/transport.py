@@ -121,6 +121,12 @@ class Transport(Protocol):
         request passes, the connection is cut and the call ends at once.
         """
 
+    def hang_up(self) -> None:
+        """All connections are dead: cut those in use, close the others, and look the NAS up anew."""
+
+    def local_address(self) -> str | None:
+        """From which address of this machine the NAS is reached now; None if it is not, or was never looked up."""
+
     async def aclose(self) -> None:
         """Close all idle connections."""
 

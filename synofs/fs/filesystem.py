@@ -34,7 +34,7 @@ from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listing import Listing, ListingOptions, Notifier
 from synofs.fs.listings import Listings
 from synofs.fs.moves import Mover
-from synofs.fs.names import HIDDEN_PREFIX, NAME_MAX_BYTES, remote_name
+from synofs.fs.names import HIDDEN_PREFIX, NAME_MAX_BYTES, printable, remote_name
 from synofs.fs.namespace import Namespace
 from synofs.fs.patience import NasState
 from synofs.fs.renames import Renames
@@ -47,6 +47,7 @@ from synofs.fs.writes import WriteOptions, Writes
 from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space, TimedOut
 
 _UNANSWERED_SECONDS = 1.0
+_SLEEP = "the machine sleeps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,6 +499,16 @@ class Filesystem:
         if self.writes is not None:
             self.writes.patience.nas = nas
 
+    def suspend(self) -> None:
+        """The machine goes to sleep: nothing more is sent until `awake`."""
+        if self.writes is not None:
+            self.writes.queue.pause(_SLEEP)
+
+    def awake(self) -> None:
+        if self.writes is not None:
+            self.writes.queue.resume(_SLEEP)
+            self.writes.queue.retry_all()
+
     def nas_changed(self, there: bool) -> None:
         """The NAS went away, or came back: then what is unsent goes out, and what is stale is asked for when used."""
         if there and self.writes is not None:
@@ -532,6 +543,24 @@ class Filesystem:
             "cache_bytes": self._reader.cache_bytes,
             **(self.writes.counters() if self.writes is not None else {}),
         }
+
+    def uploads(self) -> list[dict[str, object]]:
+        """What is unsent, and how far it is."""
+        if self.writes is None:
+            return []
+        return [
+            {
+                "path": printable(entry.item.path()),
+                "state": entry.state.name.lower(),
+                "bytes": entry.item.size,
+                "attempts": entry.attempts,
+                "error": str(entry.error) if entry.error is not None else None,
+            }
+            for entry in self.writes.queue.entries
+        ]
+
+    def being_listed(self) -> list[str]:
+        return [printable(listing.directory.path()) for listing in self._listings.cached() if listing.load is not None]
 
     # ----- checks -----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import pyfuse3
 import trio
 
 from synofs.fs.filesystem import Filesystem
+from synofs.fuse.calls import Calls
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.operations import Operations
 
@@ -45,6 +46,7 @@ class Mount:
         self._notifier = notifier
         self._stopping = False
         self._unmounted = False
+        self.calls = Calls()
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Mount, report as started, and serve until somebody unmounts or `stop` is called.
@@ -52,7 +54,8 @@ class Mount:
         Raises `OSError` or `RuntimeError` when the kernel does not take the mount.
         """
         options = self._options
-        pyfuse3.init(Operations(self._fs, options.deadline_seconds), options.mountpoint, self._kernel_options())
+        operations = Operations(self._fs, options.deadline_seconds, self.calls)
+        pyfuse3.init(operations, options.mountpoint, self._kernel_options())
         kernel_let_go = False
         try:
             async with trio.open_nursery() as nursery:

@@ -28,6 +28,7 @@ from synofs.fs.errors import (
 from synofs.fs.filesystem import Filesystem
 from synofs.fs.inodes import Inode
 from synofs.fs.names import printable
+from synofs.fuse.calls import Calls
 from synofs.fuse.convert import kernel_entry, missing_entry, statvfs
 from synofs.fuse.errno_table import UNFORESEEN, verdict
 from synofs.remote import RemoteError
@@ -49,7 +50,8 @@ def _guarded(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
 
 def _unhurried(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
     """The same for calls that change the NAS or wait for an upload. They are bounded below, by progress: a big upload
-    takes its time, and ending a change half-way would only leave its outcome unknown. The bound here is the last."""
+    takes its time, and ending a change half-way would only leave its outcome unknown (fs/patience.py). The bound here
+    is the last."""
     return _guard(handler, changes=True)
 
 
@@ -58,10 +60,12 @@ def _guard(handler: _Handler[_P, _R], *, changes: bool) -> _Handler[_P, _R]:
 
     async def guarded(self: Operations, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         seconds = self.change_deadline_seconds if changes else self.deadline_seconds
+        call = self.calls.begin(verb, args)
         try:
             with trio.fail_after(seconds):
-                return await handler(self, *args, **kwargs)
-        except pyfuse3.FUSEError:
+                result = await handler(self, *args, **kwargs)
+        except pyfuse3.FUSEError as refusal:
+            self.calls.end(call, refusal.errno)
             raise
         except trio.TooSlowError:
             error: BaseException = DeadlineExceeded(f"no answer within {seconds:.0f} s")
@@ -71,7 +75,12 @@ def _guard(handler: _Handler[_P, _R], *, changes: bool) -> _Handler[_P, _R]:
             error = DeadlineExceeded("the mount is being ended")
         except Exception as caught:
             error = caught
-        raise pyfuse3.FUSEError(_report(verb, error, args)) from None
+        else:
+            self.calls.end(call, 0)
+            return result
+        number = _report(verb, error, args)
+        self.calls.end(call, number)
+        raise pyfuse3.FUSEError(number) from None
 
     return wraps(handler)(guarded)  # type: ignore[return-value]  # same signature
 
@@ -92,8 +101,9 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, fs: Filesystem, deadline_seconds: float) -> None:
+    def __init__(self, fs: Filesystem, deadline_seconds: float, calls: Calls | None = None) -> None:
         super().__init__()
+        self.calls = calls or Calls()
         self.fs = fs
         self.deadline_seconds = deadline_seconds
         self.change_deadline_seconds = max(deadline_seconds, _CHANGE_DEADLINE_SECONDS)

@@ -165,6 +165,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         "allow-other": True,
         "max-requests": "3",
         "drain-timeout": "5m",
+        "access-log": True,
         "log-level": "debug",
     }
     assert set(words) == set(OPTIONS)
@@ -196,6 +197,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         allow_other=True,
         max_requests=3,
         drain_seconds=300,
+        access_log=True,
         log_level="debug",
     )
     assert (sign_in.password_file, sign_in.otp) == (str(file), "123456")
