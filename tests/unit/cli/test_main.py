@@ -10,7 +10,7 @@ from synofs.cli import main, running
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def statuses(_mountpoint: str | None) -> list[running.Status]:
+    def statuses(_mountpoint: str | None, _command: str = "status") -> list[running.Status]:
         raise error
 
     monkeypatch.setattr(running, "_statuses", statuses)
