@@ -214,7 +214,7 @@ class FileStore:
         elif keep is Keep.KEYRING:
             raise Failure(Problem.NO_KEYRING, detail=trouble)
         elif trouble is not None:
-            place += f", because the keyring cannot be used: {trouble}"
+            place += f", because {trouble}"
         entry = {"credentials": credentials, "fingerprint": saved.fingerprint, "ca_file": saved.ca_file}
         self._write({**entries, url: {**entry, "in_keyring": in_keyring}})
         if not in_keyring and entries.get(url, {}).get("in_keyring"):
@@ -240,7 +240,7 @@ class FileStore:
     def _to_keyring(self, url: str, credentials: Mapping[str, Any]) -> str | None:
         """Returns why it could not be kept there."""
         if self._keyring is None:
-            return "there is none"
+            return "there is no keyring here"
         try:
             self._keyring.set(url, json.dumps({name: credentials[name] for name in _SECRETS}))
         except KeyringUnusable as exc:
@@ -253,7 +253,7 @@ class FileStore:
         except KeyringUnusable as exc:
             raise Failure(Problem.KEYRING_CLOSED, nas=url, detail=exc) from exc
         if text is None:
-            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="it knows nothing of it any more")
+            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="the keyring knows nothing of it any more")
         try:
             kept = json.loads(text)
             return {name: kept[name] for name in _SECRETS}

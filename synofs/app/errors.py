@@ -117,7 +117,7 @@ class Problem(Enum):
         "the sign-in is forgotten here, but {nas} may still trust this device ({detail})",
         "remove it in DSM's web desktop (Personal > Security > 2-factor authentication > Trusted devices)",
     )
-    NO_KEYRING = 43, "the keyring cannot be used ({detail})", "leave out --keep-in, or say --keep-in file"
+    NO_KEYRING = 43, "cannot save it in the keyring ({detail})", "leave out --keep-in, or say --keep-in file"
 
     # A mount that is there, or should be
     NOT_MOUNTED = 50, "{mountpoint} is not a synofs mount", "synofs status lists those that are"

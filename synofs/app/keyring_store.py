@@ -50,7 +50,7 @@ class SystemKeyring:
     def set(self, name: str, text: str) -> None:
         self._ask(lambda backend: backend.set_password(SERVICE, name, text))
         if self.get(name) != text:
-            raise KeyringUnusable("it does not keep what it is given")
+            raise KeyringUnusable("the keyring does not keep what it is given")
 
     def delete(self, name: str) -> None:
         from keyring.errors import PasswordDeleteError
@@ -74,7 +74,7 @@ class SystemKeyring:
                     _require_open(backend)
                 return work(backend)
             except KeyringError as exc:
-                raise KeyringUnusable(str(exc) or type(exc).__name__) from exc
+                raise KeyringUnusable(f"the keyring failed: {str(exc) or type(exc).__name__}") from exc
 
         return within(seconds, ask)
 
@@ -99,12 +99,12 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     try:
         result, error = outcome.get(timeout=seconds)
     except queue.Empty:
-        raise KeyringUnusable(f"it did not answer within {seconds:g} s") from None
+        raise KeyringUnusable(f"the keyring did not answer within {seconds:g} s") from None
     if isinstance(error, KeyringUnusable):
         raise error
     if error is not None:  # a backend's own kind of failure: none of them may take a mount with it
         log.debug("the keyring failed", exc_info=error)
-        raise KeyringUnusable(f"{type(error).__name__}: {error}") from error
+        raise KeyringUnusable(f"the keyring failed: {error}") from error
     return result  # type: ignore[return-value]
 
 
@@ -117,7 +117,7 @@ def _backend() -> Any:
         keyring.core.init_backend(limit=keyring.core.recommended)
         backend = keyring.core.get_keyring()
     if isinstance(backend, fail.Keyring | null.Keyring):
-        raise KeyringUnusable("there is none")
+        raise KeyringUnusable("there is no keyring here")
     return backend
 
 
@@ -148,6 +148,6 @@ def _require_open(backend: Any) -> None:
             # Not get_default_collection: that makes one, and asks for its new password.
             collection = secretstorage.Collection(bus)
         except secretstorage.ItemNotFoundException:
-            raise KeyringUnusable("it has no collection yet") from None
+            raise KeyringUnusable("the keyring has no collection yet") from None
         if collection.is_locked():
-            raise KeyringUnusable("it is locked, and there is nobody to ask here")
+            raise KeyringUnusable("the keyring is locked, and there is nobody to ask here")

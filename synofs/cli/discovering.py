@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from synofs.app.discovery import discover
 from synofs.cli import options as opt
 from synofs.cli.inside import put
 from synofs.cli.mounting import read_seconds
@@ -38,6 +37,8 @@ def discover_(
       synofs discover --json --timeout 10
       synofs login "$(synofs discover --json | jq -r '.[0].url')"
     """
+    from synofs.app.discovery import discover  # its library would slow down the start of every other command
+
     seconds = read_seconds("timeout", timeout, "discover")
     with working("listening"):
         found = discover(seconds, interfaces=interface or ())

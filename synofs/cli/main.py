@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -90,11 +90,16 @@ def run(arguments: Sequence[str]) -> int:
     except (Abort, KeyboardInterrupt):
         return _complain(Failure(Problem.INTERRUPTED))
     except TyperException as exc:
-        command = next((word for word in arguments[:1] if not word.startswith("-")), "")
+        command = next((word for word in arguments[:1] if word in _command_names()), "")
         text = exc.format_message().rstrip(".")
         return _complain(Failure(Problem.WRONG_OPTION, detail=text[:1].lower() + text[1:], command=command))
     except Exception as exc:
         return _complain(failure_of(exc, log=keep_traceback(exc)))
+
+
+def _command_names() -> set[str]:
+    group: Any = typer.main.get_command(app)
+    return set(group.commands)
 
 
 def _complain(failure: Failure) -> int:

@@ -18,8 +18,13 @@ def say(text: str) -> None:
     print(f"synofs: {text}", file=sys.stderr)
 
 
+PIPE_WIDTH = 1000  # a line of text stays one where no terminal has an edge
+
+
 def console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False)
+    """Colours and line ends that suit the terminal; in a pipe neither."""
+    out = Console(stderr=stderr, highlight=False)
+    return out if out.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
 class TerminalAsker:

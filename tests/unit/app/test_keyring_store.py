@@ -14,6 +14,9 @@ from synofs.app import keyring_store
 from synofs.app.credentials import FileStore, Keep, SavedSignIn
 from synofs.app.errors import Failure, Problem
 from synofs.app.keyring_store import KeyringUnusable, SystemKeyring, within
+from synofs.app.profiles import Profile
+from synofs.app.units import Scope
+from synofs.cli import units
 from synofs.filestation.auth import Credentials, Secret
 
 URL = "https://nas:5001"
@@ -107,7 +110,7 @@ def test_what_a_keyring_lost_is_told(store: FileStore, monkeypatch: pytest.Monke
     use(InMemory(), monkeypatch)
     store.save(URL, SIGN_IN)
     use(InMemory(), monkeypatch)
-    with pytest.raises(Failure, match="it knows nothing of it any more"):
+    with pytest.raises(Failure, match="the keyring knows nothing of it any more"):
         store.load(URL)
 
 
@@ -123,3 +126,22 @@ def test_nobody_is_asked_without_a_display(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert not keyring_store.can_ask_a_person()
+
+
+@pytest.mark.parametrize(
+    ("scope", "automount", "is_told"), [("system", True, True), ("system", False, True), ("user", False, False)]
+)
+def test_a_mount_at_boot_is_not_left_with_a_password_in_a_keyring(
+    scope: str,
+    automount: bool,
+    is_told: bool,
+    store: FileStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use(InMemory(), monkeypatch)
+    store.save(URL, SIGN_IN)
+    monkeypatch.setattr(units, "saved_sign_ins", lambda: store)
+    profile = Profile("home", Path("config.toml"), URL, "/mnt/nas", {})
+    units._look_for_password(profile, Scope(scope), automount=automount)
+    assert ("--keep-in file" in capsys.readouterr().err) is is_told
