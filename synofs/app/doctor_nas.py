@@ -1,6 +1,7 @@
 """What synofs takes for granted about a NAS. Each check names an assumption of docs/FILESTATION.md.
 
-Nothing on the NAS is changed, and a refused sign-in is not repeated: DSM counts failures and blocks.
+Nothing on the NAS is changed, unless writing is to be tried, too (app/doctor_write.py). A refused sign-in is not
+repeated: DSM counts failures and blocks.
 """
 
 from __future__ import annotations
@@ -8,14 +9,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
 from synofs.app.config import Settings
 from synofs.app.credentials import Credentials
 from synofs.app.doctor import Failed, Result, Skipped, not_passed, passed
+from synofs.app.doctor_write import WRITE_CHECKS, Bench, clean_up
 from synofs.app.nas_probe import NasProbe, Refused, answer_of, size_of, unwrap
+from synofs.filestation.discovery import INFO_PATHS
 from synofs.filestation.transport import CertificateUntrusted, Response, TransportError
+
+_T = TypeVar("_T")
 
 GROUP = "the NAS"
 SESSION = "FileStation"  # accounts without admin rights get 119 under any other name
@@ -55,7 +61,10 @@ DOWNLOAD = "SYNO.FileStation.Download"
 async def api_map(nas: NasProbe) -> str:
     """It answers, is trusted, and tells where its APIs are."""
     try:
-        response = await nas.call("SYNO.API.Info", "query", 1, {"query": "all"})
+        for nas.map_path in INFO_PATHS:
+            response = await nas.call("SYNO.API.Info", "query", 1, {"query": "all"})
+            if b'"SYNO.API.Auth"' in response.body:
+                break
     except CertificateUntrusted as exc:
         fix = f"compare it with DSM's, then: --fingerprint {exc.fingerprint}" if exc.fingerprint else "--ca-file FILE"
         raise Failed("its certificate is not trusted", fix) from exc
@@ -349,22 +358,43 @@ CHECKS: tuple[Callable[[NasProbe], Awaitable[str]], ...] = (
     ranged_download,
     attachment,
     missing_download,
-    sign_out,
 )
 
 
-def examine_nas(settings: Settings, credentials: Credentials | None, on_result: Callable[[Result], None]) -> None:
-    """Run all checks, telling each result as soon as it is there."""
-    trio.run(_examine, settings, credentials, on_result)
+def examine_nas(
+    settings: Settings,
+    credentials: Credentials | None,
+    on_result: Callable[[Result], None],
+    write_folder: str | None = None,
+) -> None:
+    """Run all checks, telling each result as soon as it is there. `write_folder`: where writing may be tried."""
+    trio.run(_examine, settings, credentials, on_result, write_folder)
 
 
-async def _examine(settings: Settings, credentials: Credentials | None, on_result: Callable[[Result], None]) -> None:
+async def _examine(
+    settings: Settings,
+    credentials: Credentials | None,
+    on_result: Callable[[Result], None],
+    write_folder: str | None,
+) -> None:
     nas = NasProbe(settings, credentials)
+
+    async def run(check: Callable[[_T], Awaitable[str]], subject: _T) -> None:
+        try:
+            on_result(passed(GROUP, check, await check(subject)))
+        except Exception as exc:  # a check that breaks is a finding, not the end of the examination
+            on_result(not_passed(GROUP, check, exc))
+
     try:
         for check in CHECKS:
+            await run(check, nas)
+        if write_folder is not None:
+            bench = Bench(nas, write_folder)
             try:
-                on_result(passed(GROUP, check, await check(nas)))
-            except Exception as exc:  # a check that breaks is a finding, not the end of the examination
-                on_result(not_passed(GROUP, check, exc))
+                for write_check in WRITE_CHECKS:
+                    await run(write_check, bench)
+            finally:
+                await clean_up(bench)
+        await run(sign_out, nas)
     finally:
         await nas.transport.aclose()

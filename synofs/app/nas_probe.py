@@ -15,6 +15,7 @@ from synofs.app.assembly import client_options
 from synofs.app.config import Settings
 from synofs.app.credentials import Credentials
 from synofs.app.doctor import Skipped
+from synofs.filestation.discovery import INFO_PATHS
 from synofs.filestation.requests_transport import RequestsTransport
 from synofs.filestation.transport import Request, Response
 
@@ -42,6 +43,7 @@ class NasProbe:
         self.credentials = credentials
         self.transport = RequestsTransport(client_options(settings).transport_options())
         self.apis: dict[str, Entry] = {}
+        self.map_path = INFO_PATHS[0]
         self.session: Entry = {}  # the reply to the sign-in
         self.shares: list[Entry] | None = None
         self._samples: tuple[Entry | None, Entry | None] | None = None
@@ -62,7 +64,7 @@ class NasProbe:
         """A call with the session that was signed in, or with the one given."""
         if self.apis and api not in self.apis:
             raise Skipped(f"this NAS has no {api}")
-        path = f"/webapi/{self.apis[api]['path'] if self.apis else 'entry.cgi'}"
+        path = f"/webapi/{self.apis[api]['path'] if self.apis else self.map_path}"
         words = {"api": api, "version": version, "method": method, **(parameters or {})}
         words |= self.signed if session is None else session
         text = urlencode({name: _word(value) for name, value in words.items()}, quote_via=quote)

@@ -32,9 +32,18 @@ def doctor(
     ca_file: opt.CaFile = None,
     fingerprint: opt.Fingerprint = None,
     insecure_http: opt.InsecureHttp = False,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            "--write",
+            metavar="FOLDER",
+            help="Try writing, too, in a new folder inside this one of the NAS, which is removed again.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Check this machine, and a NAS if one is named. Changes nothing; prints nothing secret.
+    """Check this machine, and a NAS if one is named. Changes nothing without --write; prints nothing secret.
 
     Exit code 0: nothing failed. On a NAS, the checks that need an account are skipped when there is none.
 
@@ -42,6 +51,7 @@ def doctor(
       synofs doctor
       synofs doctor https://nas:5001
       synofs doctor home --json
+      synofs doctor home --write /home
     """
     results: list[Result] = []
 
@@ -68,7 +78,7 @@ def doctor(
         except Failure as failure:
             if failure.problem not in (Problem.NO_USER, Problem.NO_PASSWORD):
                 raise
-        examine_nas(settings, credentials, on_result)
+        examine_nas(settings, credentials, on_result, write)
     if as_json:
         print(json.dumps([result.to_json() for result in results], indent=2))
     failed = sum(result.verdict is Verdict.FAIL for result in results)

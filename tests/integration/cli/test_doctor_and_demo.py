@@ -7,13 +7,15 @@ import os
 import re
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from synofs.app.doctor import name_of
-from synofs.app.doctor_nas import CHECKS
+from synofs.app.doctor_nas import CHECKS, sign_out
+from synofs.app.doctor_write import WRITE_CHECKS
 from synofs.app.errors import Problem
 
 from .conftest import COMMAND, PASSWORD, Done, Nas, Synofs, is_running, running_nas
@@ -30,7 +32,8 @@ def verdicts(done: Done, group: str = "the NAS") -> dict[str, str]:
 def test_all_checks_pass_on_the_simulated_nas(nas: Nas, synofs: Synofs) -> None:
     done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--json")
     assert set(verdicts(done).values()) == {"pass"}, done.out
-    assert len(verdicts(done)) == len(CHECKS)
+    assert len(verdicts(done)) == len(CHECKS) + 1  # and the sign-out
+    assert not any(name.startswith("write") for name in verdicts(done))
     assert done.code == 0
 
 
@@ -85,11 +88,57 @@ def test_the_doctor_signs_out(nas: Nas, synofs: Synofs) -> None:
     assert nas.stats()["sessions"] == before
 
 
+@pytest.mark.parametrize("dsm", ["6", "7"])
+def test_writing_is_tried_in_a_folder_that_is_removed_again(content: Path, synofs: Synofs, dsm: str) -> None:
+    before = sorted(os.walk(content))
+    quirk = ("--quirk", "tiny-tasks=never")
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--dsm", dsm, *quirk) as nas:
+        done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--write", "/docs", "--json")
+    found = {name: verdict for name, verdict in verdicts(done).items() if name.startswith("write")}
+    assert set(found.values()) == {"pass"}, done.out
+    assert len(found) == len(WRITE_CHECKS)
+    assert sorted(os.walk(content)) == before
+
+
+@pytest.mark.parametrize(
+    ("quirk", "check"),
+    [("tiny-tasks=always", "write-md5"), ("late-tasks=yes", ""), ("overwrite-absent=1805", "")],
+)
+def test_where_builds_differ_a_check_passes_or_says_what_it_could_not_see(
+    content: Path, synofs: Synofs, quirk: str, check: str
+) -> None:
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--quirk", "tiny-tasks=never", "--quirk", quirk) as nas:
+        done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--write", "docs", "--json")
+    failed = {name for name, verdict in verdicts(done).items() if verdict != "pass"}
+    assert failed == ({check} if check else set()), done.out
+
+
+def test_uploads_that_fail_fail_their_check_and_leave_nothing(content: Path, synofs: Synofs) -> None:
+    fault = {"kind": "error", "method": "upload", "code": 1803, "times": 1000}
+    with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
+        request = urllib.request.Request(f"{nas.url}/_simnas/faults", json.dumps(fault).encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+        done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--write", "/docs", "--json")
+    found = verdicts(done)
+    assert found["write-upload"] == found["write-slices"] == "fail"
+    assert found["write-move"] == "skip"
+    assert found["write-removed"] == "pass"
+    assert not any(name.startswith(".synofs-doctor-") for name in os.listdir(content))
+    assert done.code == Problem.CHECKS_FAILED.exit_code
+
+
+def test_a_folder_that_cannot_be_written_to_fails_once_and_the_rest_is_skipped(nas: Nas, synofs: Synofs) -> None:
+    done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--write", "/no-such-share", "--json")
+    found = {name: verdict for name, verdict in verdicts(done).items() if name.startswith("write")}
+    assert found.pop("write-folder") == "fail"
+    assert set(found.values()) == {"skip"}
+
+
 def test_every_assumption_that_the_documentation_gives_to_the_doctor_is_checked() -> None:
-    reading = (ROOT / "docs" / "FILESTATION.md").read_text().partition("## Writing")[0]
-    promised = set(re.findall(r"\| `([a-z-]+)` \|$", reading, re.MULTILINE))
-    assert promised
-    assert promised <= {name_of(check) for check in CHECKS}
+    text = (ROOT / "docs" / "FILESTATION.md").read_text()
+    promised = set(re.findall(r"\| `([a-z0-9-]+)`[^|]*\|$", text, re.MULTILINE))
+    assert {"api-map", "write-move"} <= promised
+    assert promised <= {name_of(check) for check in (*CHECKS, *WRITE_CHECKS, sign_out)}
 
 
 # ----- demo -----------------------------------------------------------------------------------------------------
