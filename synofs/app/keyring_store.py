@@ -74,7 +74,7 @@ class SystemKeyring:
                     _require_open(backend)
                 return work(backend)
             except KeyringError as exc:
-                raise KeyringUnusable(f"the keyring failed: {str(exc) or type(exc).__name__}") from exc
+                raise KeyringUnusable(f"the keyring failed: {str(exc).rstrip('.') or type(exc).__name__}") from exc
 
         return within(seconds, ask)
 
