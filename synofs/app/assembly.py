@@ -226,7 +226,8 @@ async def _open_caches(
         try:
             cache_dir = await trio.to_thread.run_sync(open_cache_dir, base, name)
         except (ContentError, OSError) as exc:
-            log.info("no disk cache: %s", exc)
+            level = logging.WARNING if isinstance(exc, CacheDirUnsafe) else logging.INFO
+            log.log(level, "no disk cache: %s", exc)
             return None, None
         stack.callback(cache_dir.close)
         root = cache_dir.root

@@ -23,6 +23,7 @@ import platformdirs
 from synofs.app.config import NasAddress, Settings, SignInWords, wrong_option
 from synofs.app.errors import Failure, Problem
 from synofs.app.keyring_store import KeyringUnusable, SecretKeeper, SystemKeyring
+from synofs.content.private import make_dirs
 from synofs.filestation.auth import Credentials, Secret
 
 __all__ = [  # with the two types that everything about a sign-in is made of
@@ -278,7 +279,7 @@ class FileStore:
 
     def _write(self, entries: Mapping[str, Any]) -> None:
         """All or nothing, and never readable by others, not even for a moment."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_dirs(self._path.parent)
         descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
         try:
             with open(descriptor, "w", encoding="utf-8") as file:

@@ -22,6 +22,7 @@ from synofs.app.errors import Failure, Problem
 from synofs.app.logs import log_path
 from synofs.app.mounts import find_mount, require_fuse, require_mountpoint, unmount
 from synofs.app.order import Order
+from synofs.content.private import make_dirs
 
 START_SECONDS = 30.0  # the daemon gives up by itself well before
 END_SECONDS = 5.0
@@ -38,7 +39,7 @@ def start_daemon(order: Order) -> subprocess.Popen[bytes]:
     """Start a daemon for prepared settings; returns once the mount answers. Raises `Failure`."""
     mountpoint = order.settings.mountpoint
     log = log_path(mountpoint)
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_dirs(log.parent)
     report_reader, report_writer = os.pipe()
     try:
         # What Python itself may have to say at its end (a crash in a C library) goes where the log is.

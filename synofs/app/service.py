@@ -8,6 +8,7 @@ would tell a backup that all files were deleted. `synofs mount` and `synofs umou
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def run(order: Order, on_ready: Callable[[], None]) -> None:
     """Serve a mount until it ends; `on_ready` is called once it answers. Raises `Failure` and nothing else."""
     settings = order.settings
     share_one_heap()
+    os.umask(0o077)  # what is made here is for this user; each place sees to that itself, and none may forget it
     try:
         trio.run(_Service(order, on_ready).run)
     except BaseException as exc:

@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
+from synofs.content.private import make_dirs
+
 FLAVOURS = {"normal": 128, "large": 256}  # folder -> pixels
 
 # What GLib leaves as it is in a file URI (seen with g_filename_to_uri of GLib 2.74). The name of a thumbnail is a hash
@@ -99,7 +101,7 @@ class ThumbnailCache:
     @staticmethod
     def _write(file: Path, content: bytes) -> None:
         """Whole or not at all, and for the user's own eyes."""
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_dirs(file.parent)
         descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".synofs-", suffix=".png")  # 0600
         try:
             with open(descriptor, "wb") as stream:

@@ -15,12 +15,12 @@ import fcntl
 import hashlib
 import os
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from synofs.content.errors import CacheDirInUse, CacheDirUnsafe
+from synofs.content.errors import CacheDirInUse
+from synofs.content.private import check_parent, claim_dir, make_dirs
 
 LAYOUT = "synofs-v1"
 
@@ -68,13 +68,14 @@ class CacheDir:
 def open_cache_dir(base: Path, name: str) -> CacheDir:
     """Create and lock `base/synofs-v1/name`. Blocking; call it from a thread.
 
-    Raises `CacheDirInUse` when another process holds it, `CacheDirUnsafe` when a part of it is a link or belongs to
-    another user, `OSError` when the disk refuses.
+    Raises `CacheDirInUse` when another process holds it, `CacheDirUnsafe` when a part of it is a link, belongs to
+    another user or can be replaced by one, `OSError` when the disk refuses.
     """
-    base.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_dirs(base)
+    check_parent(base)
     root = base / LAYOUT / name
     for path in (root.parent, root, root / "staging", root / "recovery"):
-        _private_directory(path)
+        claim_dir(path)
     fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,13 +96,3 @@ def _client_id(lock_fd: int) -> str:
         os.pwrite(lock_fd, known.encode(), 0)
         os.fsync(lock_fd)
     return known
-
-
-def _private_directory(path: Path) -> None:
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise CacheDirUnsafe(f"{path} is a link or belongs to another user; remove it") from None
-    os.chmod(path, 0o700)

@@ -28,6 +28,8 @@ from zlib import crc32
 
 import trio
 
+from synofs.content.errors import ContentError
+from synofs.content.private import claim_dir, claim_file
 from synofs.remote import Fingerprint
 
 log = logging.getLogger(__name__)
@@ -182,7 +184,7 @@ class DiskCache:
             return otherwise
         try:
             return await trio.to_thread.run_sync(work, limiter=self._thread)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, ContentError) as error:
             self._broken = True
             log.warning("the disk cache in %s is switched off: %s", self._folder, error)
             return otherwise
@@ -195,7 +197,7 @@ class DiskCache:
 
     def _open(self) -> None:
         for folder in (self._folder, self._folder / "data"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            claim_dir(folder)
         try:
             self._db = self._connect()
         except sqlite3.DatabaseError:
@@ -208,13 +210,13 @@ class DiskCache:
 
     def _connect(self) -> sqlite3.Connection:
         path = self._folder / "index.db"
+        claim_file(path)
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=OFF")
             db.execute("PRAGMA foreign_keys=ON")
             db.executescript(_SCHEMA)
-            path.chmod(0o600)
         except BaseException:
             db.close()
             raise

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synofs.content.errors import JournalFailed, JournalTooNew, LocalDiskFull
+from synofs.content.private import claim_file
 from synofs.remote import Fingerprint
 
 log = logging.getLogger(__name__)
@@ -167,6 +168,10 @@ class Journal:
                 part.rename(aside.with_name(aside.name + suffix))
 
     def _connect(self) -> sqlite3.Connection:
+        try:
+            claim_file(self._path)
+        except OSError as error:
+            raise JournalFailed(f"the journal cannot be used: {error}") from error
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -180,7 +185,6 @@ class Journal:
             if version != SCHEMA_VERSION:
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files LIMIT 0")
-            self._path.chmod(0o600)
         except BaseException:
             db.close()
             raise

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from synofs.content.private import claim_file
 from synofs.remote import RemoteEntry, Rights
 
 log = logging.getLogger(__name__)
@@ -101,12 +102,12 @@ class ListingStore:
             self._db = self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        claim_file(self._path)
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=OFF")
             db.executescript(_SCHEMA)
-            self._path.chmod(0o600)
         except BaseException:
             db.close()
             raise
