@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from synofs import remote
+from synofs.fs.names import printable
 
 
 class Problem(Enum):
@@ -204,7 +205,7 @@ class Failure(Exception):
     def line(self) -> str:
         """One line, whatever the facts contain."""
         text = f"{self.problem.says}: {self.problem.remedy}".format_map(_Facts(self.facts))
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))
 
     def with_facts(self, **facts: object) -> Failure:
         """The same failure, completed by whoever knows more; what it already knew stays."""

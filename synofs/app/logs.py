@@ -9,10 +9,12 @@ import sys
 import traceback
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from synofs.app.identity import mount_id
+from synofs.content.private import make_dirs
 
 FILE_BYTES = 2 * 1024 * 1024
 KEPT_FILES = 3
@@ -24,15 +26,21 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 
+_STEERING = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 class RedactingFormatter(logging.Formatter):
-    """Writes `***` for anything that looks like a secret, in the message and in tracebacks.
+    """Writes `***` for anything that looks like a secret, in the message and in tracebacks, and spells out what
+    would forge a line or steer the terminal of who reads it: names on a NAS are other people's texts.
 
-    Our own log lines hold none; this is for those of libraries and for exception texts.
+    Our own log lines hold no secrets; this is for those of libraries and for exception texts.
     """
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return super().formatMessage(record).replace("\n", "\n    ")
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return _STEERING.sub(lambda found: ascii(found[0])[1:-1], redact(super().format(record)))
 
 
 class JournalFormatter(RedactingFormatter):
@@ -84,7 +92,7 @@ def log_calls_to_file(path: Path) -> None:
 def keep_traceback(error: BaseException) -> Path:
     """Write down what a command that ended in an unforeseen way has to say; returns where."""
     path = platformdirs.user_state_path("synofs") / "crash.log"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_dirs(path.parent)
     with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:
         file.write(redact("".join(traceback.format_exception(error))) + "\n")
     return path
@@ -102,12 +110,19 @@ def log_to_stderr(level: str) -> None:
 
 
 def log_to_file(path: Path, level: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handler = RotatingFileHandler(
+    make_dirs(path.parent)
+    handler = _PrivateFiles(
         path, maxBytes=FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8", errors="backslashreplace"
     )
     os.chmod(path, 0o600)
     _configure(handler, RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"), level)
+
+
+class _PrivateFiles(RotatingFileHandler):
+    """Each file that is begun is private from its first moment on."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
 
 
 def _configure(handler: logging.Handler, formatter: RedactingFormatter, level: str) -> None:

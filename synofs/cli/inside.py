@@ -103,7 +103,11 @@ def put(text: str) -> None:
     if sys.stdout.isatty():
         text = "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # text that stands for no bytes, and so for no name of a file
+        raw = text.encode("utf-8", "backslashreplace")
+    sys.stdout.buffer.write(raw + b"\n")
     sys.stdout.buffer.flush()
 
 

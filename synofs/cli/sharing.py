@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -77,7 +78,8 @@ def create(
         return
     put(link["url"])
     if sys.stdout.isatty() and not no_qr:
-        segno.make(link["url"], micro=False).terminal(compact=True)
+        with contextlib.suppress(segno.encoder.DataOverflowError):  # an address that no code can hold
+            segno.make(link["url"], micro=False).terminal(compact=True)
     if link["date_expired"]:
         say(f"the link works until {link['date_expired']}")
 

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from synofs.app.config import NasAddress
 from synofs.app.credentials import Asker
+from synofs.fs.names import printable
 
 
 def say(text: str) -> None:
     """A remark beside the result; goes to stderr, so that a pipe holds the result alone."""
-    print(f"synofs: {text}", file=sys.stderr)
+    print(f"synofs: {printable(text)}", file=sys.stderr)
 
 
 PIPE_WIDTH = 1000  # a line of text stays one where no terminal has an edge
@@ -67,7 +68,10 @@ def format_bytes(count: float) -> str:
 
 def format_time(seconds: float) -> str:
     """A moment, by this machine's clock."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a NAS may say anything
+        return "?"
 
 
 def format_seconds(seconds: float) -> str:

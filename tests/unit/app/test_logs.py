@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections.abc import Iterator
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import pytest
@@ -92,4 +94,28 @@ def test_lines_for_the_journal_carry_their_priority() -> None:
     formatter = JournalFormatter("%(name)s: %(message)s")
     for level, priority in ((logging.DEBUG, 7), (logging.INFO, 6), (logging.WARNING, 4), (logging.ERROR, 3)):
         record = logging.LogRecord("synofs.x", level, "x.py", 1, "two\nlines with passwd=secret", None, None)
-        assert formatter.format(record) == f"<{priority}>synofs.x: two\n<{priority}>lines with passwd=***"
+        assert formatter.format(record) == f"<{priority}>synofs.x: two\n<{priority}>    lines with passwd=***"
+
+
+def test_no_name_can_forge_a_line_or_steer_a_terminal() -> None:
+    name = "a\n2026-11-24 WARNING synofs: forged\r\x1b[2J\x9b1m\u202e\u2028x"
+    record = logging.LogRecord("synofs.x", logging.INFO, "f", 1, "read %s", (name,), None)
+    lines = RedactingFormatter("%(levelname)s %(message)s").format(record).split("\n")
+    assert lines == ["INFO read a", r"    2026-11-24 WARNING synofs: forged\r\x1b[2J\x9b1m\u202e\u2028x"]
+
+
+def test_every_log_file_is_private_whatever_the_umask(tmp_path: Path, restored_logging: None) -> None:
+    path = tmp_path / "deep" / "state" / "synofs" / "x.log"
+    umask = os.umask(0)
+    try:
+        log_to_file(path, "info")
+        handler = logging.getLogger().handlers[-1]
+        assert isinstance(handler, RotatingFileHandler)
+        handler.doRollover()
+        logging.getLogger("synofs").info("in the second one")
+    finally:
+        os.umask(umask)
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["x.log", "x.log.1"]
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()} == {0o600}
+    folders = [path.parent, path.parents[1], path.parents[2]]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3
