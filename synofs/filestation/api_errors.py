@@ -6,6 +6,7 @@ operations wrap the number that tells what happened: 1100 says "CreateFolder fai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -44,6 +45,9 @@ STALE_SESSION = frozenset({106, 107, 119, 150})
 UNKNOWN_SESSION = 119
 NO_PERMISSION = 105
 NO_SUCH_TASK = 599
+
+
+_NUMERAL = re.compile(r"\s*-?[0-9]{1,9}\s*")
 
 
 class Meaning(NamedTuple):
@@ -205,6 +209,6 @@ def _integer(value: Any) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and value.strip().removeprefix("-").isdecimal():
+    if isinstance(value, str) and _NUMERAL.fullmatch(value):
         return int(value)
     return None

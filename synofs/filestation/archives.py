@@ -14,7 +14,7 @@ import msgspec
 from synofs.filestation import calls
 from synofs.filestation.caller import Caller
 from synofs.filestation.changes import Changes
-from synofs.filestation.parsing import Number
+from synofs.filestation.parsing import MAX_PATH_LENGTH, MAX_SIZE, Number, is_name, whole
 from synofs.filestation.secret import Secret
 from synofs.filestation.tasks import PATIENT, OnTaskProgress, Tasks
 from synofs.remote import BadAnswer, Exists, InputOutput, InvalidName, NotADirectory, NotFound
@@ -23,7 +23,6 @@ WRONG_PASSWORD = 1403
 FORMATS = ("zip", "7z")
 LEVELS = ("store", "fastest", "moderate", "best")
 ROOT_ITEM = -1
-PARENT = ".."
 MAX_ITEMS = 200_000  # of one archive; a broken one may go round in circles
 
 
@@ -85,10 +84,11 @@ class Archives:
     # ----- looking ------------------------------------------------------------------------------------------------
 
     async def level(self, archive: str, parent: int = ROOT_ITEM, password: Secret | None = None) -> Sequence[Item]:
-        """The items of one folder of an archive."""
+        """The items of one folder of an archive, without the `..` that DSM lists there, and anything else that would
+        lead out of the folder that it is unpacked into."""
         call = calls.extract_list(archive, parent, _revealed(password))
         items = (await self._caller.call(call, _Items)).items
-        return [item for item in items if item.name != PARENT]
+        return [_believable(item) for item in items if is_name(item.name)]
 
     async def contents(self, archive: str, password: Secret | None = None) -> AsyncIterator[Item]:
         """Everything in an archive, folder by folder; `path` is complete."""
@@ -101,6 +101,8 @@ class Archives:
                     raise BadAnswer("the NAS lists an item of the archive twice, or too many", path=archive)
                 seen.add(item.id)
                 path = posixpath.join(above, item.name)
+                if len(path) > MAX_PATH_LENGTH:
+                    raise BadAnswer("the NAS lists folders in folders without end", path=archive)
                 if item.is_dir:
                     waiting.append((item.id, path))
                 yield msgspec.structs.replace(item, path=path)
@@ -174,6 +176,11 @@ class Archives:
         for path in paths:
             if await self._changes.entry(path) is not None:
                 raise Exists("something is there already", path=path)
+
+
+def _believable(item: Item) -> Item:
+    size, packed_size = whole(item.size, MAX_SIZE), whole(item.packed_size, MAX_SIZE)
+    return msgspec.structs.replace(item, size=size, packed_size=packed_size)
 
 
 def stem_of(archive: str) -> str:

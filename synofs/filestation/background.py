@@ -8,7 +8,7 @@ import msgspec
 
 from synofs.filestation import calls
 from synofs.filestation.caller import Caller
-from synofs.filestation.parsing import Empty, Number
+from synofs.filestation.parsing import MAX_SIZE, Empty, Number, whole
 
 
 class BackgroundTask(msgspec.Struct, frozen=True, rename={"id": "taskid", "created": "crtime"}):
@@ -29,12 +29,23 @@ class _Tasks(msgspec.Struct, frozen=True):
     total: int | None = None
 
 
+def _believable(task: BackgroundTask) -> BackgroundTask:
+    """With numbers that can be shown and reckoned with."""
+    return msgspec.structs.replace(
+        task,
+        created=whole(task.created, MAX_SIZE),
+        processed_size=whole(task.processed_size, MAX_SIZE),
+        progress=float(min(task.progress, 1)) if task.progress > 0 else 0,
+        total=whole(task.total, MAX_SIZE) if task.total >= 0 else -1,
+    )
+
+
 class BackgroundTasks:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
     async def list(self) -> Sequence[BackgroundTask]:
-        return (await self._caller.call(calls.background_tasks(), _Tasks)).tasks
+        return [_believable(task) for task in (await self._caller.call(calls.background_tasks(), _Tasks)).tasks]
 
     async def clear_finished(self) -> None:
         await self._caller.call(calls.background_clear(), Empty)

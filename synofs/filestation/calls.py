@@ -13,6 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from synofs.filestation.transport import MAX_ANSWER_BYTES
+from synofs.remote import InvalidName
+
+MAX_WHOLE_FOLDER_BYTES = 64 * 1024 * 1024  # some 170,000 entries in one answer; larger folders come in pages
+
 # What a listing needs and nothing more: owners are never shown, and cost the NAS most.
 ENTRY_DETAILS = ("size", "time", "perm")
 
@@ -27,6 +32,7 @@ class ApiCall:
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     path: str | None = None  # what it is about, for messages
     idempotent: bool = True  # asking twice is the same as asking once
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
     @property
     def name(self) -> str:
@@ -39,9 +45,15 @@ def encoded(value: Any) -> str:
 
 
 def form(parameters: Iterable[tuple[str, str]] | Mapping[str, str]) -> str:
-    """For a query or a form body. A space becomes %20: some builds take a `+` for a plus."""
+    """For a query or a form body. A space becomes %20: some builds take a `+` for a plus.
+
+    Raises `InvalidName` for text that stands for no bytes. Only a NAS can have given us such, as a name or an id.
+    """
     pairs = list(parameters.items()) if isinstance(parameters, Mapping) else list(parameters)
-    return urlencode(pairs, quote_via=quote, safe="", encoding="utf-8", errors="surrogateescape")
+    try:
+        return urlencode(pairs, quote_via=quote, safe="", encoding="utf-8", errors="surrogateescape")
+    except UnicodeEncodeError as exc:
+        raise InvalidName("the NAS names something in a way that cannot be said back to it") from exc
 
 
 def _call(api: str, version: int, method: str, about: str | None, /, **parameters: Any) -> ApiCall:
@@ -69,11 +81,12 @@ def list_shares(offset: int, limit: int, details: Sequence[str] = ENTRY_DETAILS)
 
 
 def list_folder(path: str, offset: int, limit: int) -> ApiCall:
-    return _call(
+    call = _call(
         "SYNO.FileStation.List", 2, "list", path,
         folder_path=path, offset=offset, limit=limit, sort_by="name", sort_direction="asc",
         additional=list(ENTRY_DETAILS),
     )  # fmt: skip
+    return call if limit else replace(call, max_answer_bytes=MAX_WHOLE_FOLDER_BYTES)
 
 
 def get_info(paths: Sequence[str]) -> ApiCall:

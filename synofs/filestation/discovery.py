@@ -30,6 +30,9 @@ INFO_PATHS = ("query.cgi", "entry.cgi")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*")
 
 
+MAX_PATH_LENGTH = 200  # DSM 5 has one of 66
+
+
 class ApiInfo(msgspec.Struct, frozen=True, rename="camel"):
     """Where an API is answered, and in which versions."""
 
@@ -48,9 +51,9 @@ class Apis:
             raise NotANas("the NAS answers, but its File Station is not there or switched off")
         if known["SYNO.FileStation.List"].max_version < 2:
             raise NotANas("the NAS runs a DSM older than 6, whose File Station cannot be used")
-        for api, info in known.items():
-            if not _SAFE_PATH.fullmatch(info.path):
-                raise NotANas(f"the host names an impossible path for {api}")
+        for info in known.values():
+            if len(info.path) > MAX_PATH_LENGTH or not _SAFE_PATH.fullmatch(info.path):
+                raise NotANas("the host names an impossible path for one of its APIs")
         self._known = known
 
     def __contains__(self, api: str) -> bool:

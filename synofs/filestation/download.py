@@ -27,8 +27,11 @@ from synofs.remote import (
     ShortBody,
 )
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+# Answers that one range may come in: a NAS that sends byte by byte would hold a reader up for hours.
+MAX_PARTS = 32
+
+_UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 
 
 class Downloader:
@@ -121,6 +124,7 @@ class _Reception:
         self.end = offset + length
         self.resumed = False
         self.got_whole_file = False
+        self._parts = 0
         self._skip = 0  # bytes of this body that lie before `position`
 
     def wants(self, head: Head) -> bool:
@@ -176,6 +180,9 @@ class _Reception:
         """After a body that ended as announced, or where its sender chose to end it."""
         if self.got_whole_file and self.position < self.end:
             raise ShortBody("the file ended early", path=self._path)
+        self._parts += 1
+        if self.position < self.end and self._parts >= MAX_PARTS:
+            raise BadAnswer("the NAS sends the file in crumbs", path=self._path)
         if self.position == start:
             raise ShortBody("the NAS sent nothing of the file", path=self._path)
 

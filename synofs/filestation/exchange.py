@@ -210,7 +210,8 @@ class Exchange:
     def _stream(self, head: Head, raw: http.client.HTTPResponse, pieces: PieceQueue) -> None:
         length = head.content_length
         if length == 0:
-            raw.read()  # or the connection would count as one with something left in it
+            with self._torn_bodies_named():
+                raw.read()  # or the connection would count as one with something left in it
         received = 0
         grown = FIRST_PIECE_BYTES
         while length is None or received < length:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import trio
 
 from synofs.filestation.parsing import Listing, entry_of
+from synofs.filestation.transport import BodyTooBig
 from synofs.remote import BadAnswer, OnPage
 
 FetchPage = Callable[[int, int], Awaitable[Listing]]
@@ -36,6 +37,8 @@ class PagingOptions:
     ahead: int = 3  # pages under way or in memory at once
     max_tries: int = 4  # in a row without anything new
     first_step_back: int = 64
+    max_entries: int = 1_000_000  # of one folder, which take some 350 MB
+    max_pages: int = 20_000  # asked for in one listing: 50 new entries on each make as many entries as above
 
 
 class Pager:
@@ -77,12 +80,14 @@ class _Walk:
         self._total = 0
         self._most = 0  # entries that can be believed in
         self._complete = False
+        self._pages = 0
         self._totals: set[int | None] = set()
         self._barren_tries = 0
 
     async def run(self) -> None:
         first = await self._get(0, self._pager.page_size(self._options.first_page))
-        self._most = 100_000 + 4 * (first.listing.total or 0) if first.listing else 0
+        believable = 100_000 + 4 * (first.listing.total or 0) if first.listing else 0
+        self._most = min(believable, self._options.max_entries)
         self._use(first)
         while not self._complete:
             if self._barren_tries > self._options.max_tries:
@@ -97,6 +102,9 @@ class _Walk:
     # ----- asking -----------------------------------------------------------------------------------------------
 
     async def _ask(self, offset: int, limit: int) -> Listing:
+        self._pages += 1
+        if self._pages > self._options.max_pages:
+            raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
         listing = await self._fetch(offset, limit)
         if not listing.has_records and listing.total != 0:
             # Taken for an empty folder, it would have a mirror job delete its copy.
@@ -151,15 +159,23 @@ class _Walk:
     async def _take_all_at_once(self) -> None:
         """The last resort: one snapshot; or, if the NAS does not send so much at once, pages until they bring nothing
         new. A page from the start on may miss what shifts past it, but hardly the same name each time."""
-        listing = (await self._get(0, 0)).listing
-        assert listing is not None
-        self._deliver(listing, 0)
-        if listing.total is not None and len(listing.records) < listing.total:
+        if not await self._take_one_snapshot():
             while await self._sweep():
                 pass
             if len(self._delivered) < self._total:
                 raise BadAnswer("the NAS does not list all of the folder", path=self._path)
         self._complete = True
+
+    async def _take_one_snapshot(self) -> bool:
+        """Returns whether it was all of the folder."""
+        try:
+            listing = await self._ask(0, 0)
+        except BadAnswer as exc:
+            if isinstance(exc.__cause__, BodyTooBig):
+                return False
+            raise
+        self._deliver(listing, 0)
+        return listing.total is None or len(listing.records) >= listing.total
 
     async def _sweep(self) -> bool:
         """Ask for all pages once more. Returns whether one of them held something new."""
@@ -171,7 +187,7 @@ class _Walk:
             new = self._deliver(listing, 0) or new
             self._total = listing.total or 0
             offset += len(listing.records)
-            if len(self._delivered) > self._most or offset > self._most:
+            if offset > self._most:
                 raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
             if not listing.records or (listing.total is not None and offset >= listing.total):
                 return new
@@ -205,17 +221,18 @@ class _Walk:
         self._end = end
         self._total = end + page.limit if total is None else total
         self._barren_tries = 0
-        if len(self._delivered) > self._most:
-            raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
         return True
 
     def _deliver(self, listing: Listing, start: int) -> bool:
         fresh = []
+        most = max(self._most, min(len(listing.records), self._options.max_entries))
         for record in listing.records[start:]:
             entry = entry_of(record)
             if entry.name not in self._delivered:
                 self._delivered.add(entry.name)
                 fresh.append(entry)
+                if len(self._delivered) > most:
+                    raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
         if fresh:
             self._on_page(fresh)
         return bool(fresh)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from synofs.filestation import calls
 from synofs.filestation.caller import Caller
 from synofs.filestation.listing import Pager
-from synofs.filestation.parsing import Listing, entry_of, is_missing, matched
+from synofs.filestation.parsing import MAX_SIZE, Listing, entry_of, is_missing, is_name, matched, whole
 from synofs.filestation.tasks import PATIENT, OnTaskProgress, Tasks
 from synofs.remote import NotFound, RemoteEntry, Unavailable
 
@@ -50,7 +50,8 @@ class Measures:
                 on_progress=on_progress,
             )
             if status is not None:
-                return TreeSize(int(status.num_dir or 0), int(status.num_file or 0), int(status.total_size or 0))
+                counted = (status.num_dir, status.num_file, status.total_size)
+                return TreeSize(*(whole(number, MAX_SIZE) for number in counted))
         return await self._counted(dict(zip(paths, entries, strict=True)))
 
     async def _entries(self, paths: Sequence[str]) -> list[RemoteEntry]:
@@ -76,6 +77,8 @@ class Measures:
             if visited > MAX_COUNTED_FOLDERS:
                 raise Unavailable("the NAS loses the task that counts", path=folder)
             for entry in await self._list(folder):
+                if not is_name(entry.name):
+                    continue
                 if entry.is_dir:
                     folders += 1
                     waiting.append(posixpath.join(folder, entry.name))

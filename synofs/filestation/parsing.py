@@ -18,7 +18,8 @@ from synofs.remote import BadAnswer, RemoteEntry, Rights, Space
 T = TypeVar("T")
 Number = int | float
 
-_MAX_SIZE = 2**63 - 1
+MAX_SIZE = 2**63 - 1
+MAX_PATH_LENGTH = 16_384  # of a walk from folder to folder; Linux itself takes 4096 bytes at a time
 _MAX_SECONDS = 2**63 // 10**9  # the last second whose nanoseconds fit into what the kernel takes
 
 
@@ -98,28 +99,56 @@ class Listing(msgspec.Struct, frozen=True):
 class Envelope(msgspec.Struct, Generic[T], frozen=True):
     success: bool
     data: T | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _LooseEnvelope(msgspec.Struct, Generic[T], frozen=True):
+    """Of what Python's decoder has made of an answer."""
+
+    success: bool
+    data: T | None = None
     error: Any = None
 
 
 # ----- JSON -----------------------------------------------------------------------------------------------------
 
+# A page of "{},{},{}..." would fill twenty times its size with objects that say nothing. In answers of this size, the
+# NAS's own have 40 bytes and more for each bracket.
+_LARGE_BYTES = 1024 * 1024
+_BYTES_PER_BRACKET = 24
+_MAX_ODD_BYTES = 16 * 1024 * 1024  # what Python's decoder makes of it takes up to ten times as much
+_MAX_ERROR_BYTES = 64 * 1024
+
 
 def decode(body: bytes, kind: type[T]) -> T:
+    """An answer that is JSON and nothing else."""
+    _check_density(body)
     try:
         return msgspec.json.decode(body, type=kind, strict=False)
     except msgspec.ValidationError as exc:
-        raise BadAnswer(f"the NAS's answer has another shape than expected ({exc})") from exc
+        raise _misshapen(exc) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_odd(body, kind)
 
 
+def _check_density(body: bytes) -> None:
+    if len(body) > _LARGE_BYTES and body.count(b"{") + body.count(b"[") > len(body) // _BYTES_PER_BRACKET:
+        raise BadAnswer("no answer of a NAS, but an endless number of empty records")
+
+
+def _misshapen(exc: msgspec.ValidationError) -> BadAnswer:
+    return BadAnswer(f"the NAS's answer has another shape than expected ({exc})")
+
+
 def _decode_odd(body: bytes, kind: type[T]) -> T:
     """Names that are no UTF-8, raw or as lone surrogates: Python's own decoder keeps them as PEP 383 has it."""
+    if len(body) > _MAX_ODD_BYTES:
+        raise BadAnswer(f"no answer of a NAS, but {len(body)} bytes that are no JSON")
     try:
         loose = json.loads(body.decode("utf-8-sig", "surrogateescape"), parse_constant=_refuse)
         return msgspec.convert(loose, type=kind, strict=False)
     except msgspec.ValidationError as exc:
-        raise BadAnswer(f"the NAS's answer has another shape than expected ({exc})") from exc
+        raise _misshapen(exc) from exc
     except (ValueError, RecursionError) as exc:
         raise BadAnswer(f"no answer of a NAS, but {_glimpse(body)}") from exc
 
@@ -130,12 +159,31 @@ def _refuse(constant: str) -> None:
 
 def data_of(api: str, body: bytes, kind: type[T], *, path: str | None = None) -> T:
     """The `data` of an answer, or the `RemoteError` that it reports."""
-    envelope: Envelope[T] = decode(body, Envelope[kind])  # type: ignore[valid-type]
-    if not envelope.success:
-        raise api_errors.error_for(api, envelope.error, path=path)
-    if envelope.data is None:
+    success, data, error = _opened(body, kind)
+    if not success:
+        raise api_errors.error_for(api, error, path=path)
+    if data is None:
         return decode(b"{}", kind)  # "success" alone is an answer too
-    return envelope.data
+    return data
+
+
+def _opened(body: bytes, kind: type[T]) -> tuple[bool, T | None, Any]:
+    """`success`, `data` and `error` of an answer."""
+    _check_density(body)
+    try:
+        envelope = msgspec.json.decode(body, type=Envelope[kind], strict=False)  # type: ignore[valid-type]
+    except msgspec.ValidationError as exc:
+        raise _misshapen(exc) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        loose = _decode_odd(body, _LooseEnvelope[kind])  # type: ignore[valid-type]
+        return loose.success, loose.data, loose.error
+    if envelope.success:
+        return True, envelope.data, None
+    # Its shape differs so much that it is taken as it comes; but not in any size.
+    error = bytes(envelope.error)
+    if len(error) > _MAX_ERROR_BYTES:
+        raise BadAnswer("the NAS refuses, in more words than can be an answer")
+    return False, None, decode(error, object)
 
 
 def _glimpse(body: bytes) -> str:
@@ -167,12 +215,17 @@ def entry_of(record: Record) -> RemoteEntry:
     return RemoteEntry(
         name,
         is_dir,
-        _whole(more.size, _MAX_SIZE),
-        _whole(times.mtime, _MAX_SECONDS) * 1_000_000_000,
-        _whole(times.atime, _MAX_SECONDS) * 1_000_000_000,
-        _whole(times.ctime, _MAX_SECONDS) * 1_000_000_000,
+        whole(more.size, MAX_SIZE),
+        whole(times.mtime, _MAX_SECONDS) * 1_000_000_000,
+        whole(times.atime, _MAX_SECONDS) * 1_000_000_000,
+        whole(times.ctime, _MAX_SECONDS) * 1_000_000_000,
         rights_of(more.perm),
     )
+
+
+def is_name(name: str) -> bool:
+    """Can this be one part of a path, and of no other path than it looks like?"""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
 def rights_of(perm: Perm | None) -> Rights:
@@ -201,8 +254,8 @@ def space_of(record: Record) -> Space | None:
     status = record.additional.volume_status if record.additional else None
     if status is None or status.totalspace is None or status.freespace is None:
         return None
-    total = _whole(status.totalspace, _MAX_SIZE)
-    return Space(total_bytes=total, free_bytes=_whole(status.freespace, total))
+    total = whole(status.totalspace, MAX_SIZE)
+    return Space(total_bytes=total, free_bytes=whole(status.freespace, total))
 
 
 def is_missing(record: Record) -> bool:
@@ -222,7 +275,7 @@ def matched(paths: Sequence[str], records: Sequence[Record]) -> list[Record]:
     return [by_path[path] for path in paths]
 
 
-def _whole(value: Number | None, maximum: int) -> int:
+def whole(value: Number | None, maximum: int) -> int:
     """Between 0 and the maximum, whatever it is."""
     if value is None or not value > 0:  # not a number, too
         return 0

@@ -15,9 +15,10 @@ from synofs.filestation.caller import Caller
 from synofs.filestation.changes import Changes
 from synofs.filestation.copying import Copying
 from synofs.filestation.listing import Pager
-from synofs.filestation.parsing import Listing, is_missing
+from synofs.filestation.parsing import MAX_PATH_LENGTH, Listing, is_missing, is_name
 from synofs.filestation.tasks import PATIENT, OnTaskProgress, Tasks
 from synofs.remote import (
+    BadAnswer,
     Exists,
     InputOutput,
     InvalidRequest,
@@ -29,6 +30,7 @@ from synofs.remote import (
 )
 
 BIN = "#recycle"
+MAX_FOLDERS = 1_000_000
 
 
 class Discarded(NamedTuple):
@@ -70,8 +72,12 @@ class RecycleBin:
         if top is None:
             return
         waiting = [in_bin(below)]
+        looked_into = 0
         while waiting:
             folder = waiting.pop()
+            looked_into += 1
+            if looked_into > MAX_FOLDERS or len(folder) > MAX_PATH_LENGTH:
+                raise BadAnswer("the NAS's recycle bin does not end", path=original_of(in_bin(below)))
             try:
                 entries = await self._entries(folder)
             except NotADirectory:  # `below` is a file
@@ -113,7 +119,8 @@ class RecycleBin:
             return await self._caller.call(calls.list_folder(folder, offset, limit), Listing)
 
         await self._pager.list(fetch, found.extend, folder)
-        return found
+        # A name that is a way out of the bin would have what lies outside of it restored, or removed for good.
+        return [entry for entry in found if is_name(entry.name)]
 
     async def restore(self, path: str, *, overwrite: bool = False, on_progress: OnTaskProgress | None = None) -> str:
         """Put back what was at `path` (or is at this path in the bin), and return where it is then.

@@ -15,13 +15,11 @@ import ssl
 import threading
 import time
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
-import requests.cookies
 import requests.structures
 import requests.utils
 import trio
@@ -68,13 +66,17 @@ logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQuery())
 
 
 class RequestsTransport:
-    """`Transport` over one pooled `requests.Session`."""
+    """`Transport` over one pooled adapter of requests.
+
+    Without its `Session`, which prepares the next request when it sees a redirect, even if it is told not to follow
+    it, and keeps cookies: with addresses and cookies that are made to be indigestible, both fail in many ways.
+    """
 
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
         self._address = f"{options.scheme}://{_bracketed(options.host)}:{options.port}{options.base_path}"
-        self._session_lock = threading.Lock()
-        self._lazy_session: requests.Session | None = None
+        self._adapter_lock = threading.Lock()
+        self._lazy_adapter: _Adapter | None = None
         self._exchanges: set[Exchange] = set()
         self._resolved: list[Address] = []
         self._resolved_until = -math.inf
@@ -104,17 +106,17 @@ class RequestsTransport:
         return exchange.response
 
     async def aclose(self) -> None:
-        session, self._lazy_session = self._lazy_session, None
-        if session is not None:
-            session.close()
+        adapter, self._lazy_adapter = self._lazy_adapter, None
+        if adapter is not None:
+            adapter.close()
 
     def hang_up(self) -> None:
         for exchange in self._exchanges:
             exchange.cut()
         self._resolved_until = -math.inf
-        session, self._lazy_session = self._lazy_session, None
-        if session is not None:
-            session.close()
+        adapter, self._lazy_adapter = self._lazy_adapter, None
+        if adapter is not None:
+            adapter.close()
 
     def local_address(self) -> str | None:
         for family, _, _, address in self._resolved:
@@ -163,15 +165,11 @@ class RequestsTransport:
             exchange.finish()
             del _thread.exchange
 
-    def _session(self) -> requests.Session:
-        with self._session_lock:
-            if self._lazy_session is None:
-                session = requests.Session()
-                session.trust_env = False  # no proxies and no .netrc from the environment
-                session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-                session.mount(f"{self._options.scheme}://", _Adapter(self._options))
-                self._lazy_session = session
-            return self._lazy_session
+    def _adapter(self) -> _Adapter:
+        with self._adapter_lock:
+            if self._lazy_adapter is None:
+                self._lazy_adapter = _Adapter(self._options)
+            return self._lazy_adapter
 
     def _exchange(self, exchange: Exchange) -> Response:
         answer = self._send(exchange)
@@ -196,9 +194,6 @@ class RequestsTransport:
         prepared.method = request.method
         prepared.url = self._address + request.path + ("?" + request.query if request.query else "")
         prepared.headers = requests.structures.CaseInsensitiveDict(request.headers)
-        prepared.hooks = {"response": []}
-        # requests looks into it when the answer is a redirect, even one that it is told not to follow.
-        prepared._cookies = requests.cookies.RequestsCookieJar()  # type: ignore[attr-defined]
         if isinstance(request.body, bytes):
             prepared.headers["Content-Length"] = str(len(request.body))
             prepared.body = request.body
@@ -206,8 +201,10 @@ class RequestsTransport:
             prepared.headers["Content-Length"] = str(request.body.length)
             prepared.body = exchange.pieces(request.body)  # type: ignore[assignment]
         try:
-            return self._session().send(prepared, stream=True, allow_redirects=False, proxies={}, timeout=None)
+            return self._adapter().send(prepared, stream=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
+            if exchange.phase is ReceiveTimeout:  # urllib3 does not take the answer's head
+                raise exchange.failed(NotHttp, f"it does not answer in HTTP ({type(exc).__name__})") from None
             raise exchange.failed(SendFailed, f"the request failed ({type(exc).__name__})") from None
 
 
@@ -239,6 +236,16 @@ class _RawAnswer(http.client.HTTPResponse):
         multipart = self.msg.get_content_maintype() == "multipart"
         if not multipart and (self.msg.defects or self.msg.get_payload()):
             raise http.client.HTTPException("broken header lines")
+        encoding = self.msg.get("transfer-encoding", "identity").strip().lower()
+        if encoding not in ("chunked", "identity") or (encoding == "chunked" and "content-length" in self.msg):
+            raise http.client.HTTPException("a body of two lengths, or of none that is known here")
+
+    def _read_next_chunk_size(self) -> int:
+        """A chunk of -1 bytes would be all that ever comes, kept in memory."""
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError("a chunk of less than nothing")  # as http.client says of what is no number
+        return size
 
 
 class _Connection(urllib3.connection.HTTPConnection):
@@ -286,7 +293,7 @@ class _Connection(urllib3.connection.HTTPConnection):
             raise exchange.failed(failure, "it hung up without an answer") from exc
         except OSError as exc:
             raise exchange.failed(failure, f"the connection broke ({exc})") from exc
-        except http.client.HTTPException as exc:
+        except (http.client.HTTPException, ValueError) as exc:
             raise exchange.failed(NotHttp, "it does not answer in HTTP") from exc
 
 
@@ -355,6 +362,14 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         return self.poolmanager.connection_from_url(request.url)
+
+    def build_response(self, request: Any, answer: Any) -> requests.Response:
+        """What we look at, and no more."""
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers = requests.structures.CaseInsensitiveDict(answer.headers)
+        response.raw = answer
+        return response
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """The pool knows already."""

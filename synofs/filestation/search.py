@@ -23,13 +23,16 @@ from synofs.filestation.caller import Caller
 from synofs.filestation.calls import ApiCall
 from synofs.filestation.parsing import Empty, Record, entry_of, is_missing
 from synofs.filestation.tasks import Started, poll_delays
-from synofs.remote import BadAnswer, RemoteEntry, RemoteError, Unavailable
+from synofs.remote import BadAnswer, RemoteEntry, RemoteError, TimedOut, Unavailable
 
 log = logging.getLogger(__name__)
 
 PAGE = 500
 TRIES = 5
 STOP_SECONDS = 3.0
+LONGEST_SECONDS = 3600.0  # a walk over a whole NAS without an index, on a guess
+MAX_HITS = 1_000_000
+MAX_EMPTY_PAGES = 10  # in a row: all hits on that many pages gone is not to be believed
 
 
 @dataclass(frozen=True)
@@ -96,17 +99,24 @@ class Search:
             if hits:
                 await on_hits(hits)
 
+        give_up_at = trio.current_time() + LONGEST_SECONDS
         for delay in poll_delays():
             await trio.sleep(delay)
             page = await self._page(folder, taskid, 0)
+            if trio.current_time() > give_up_at:
+                raise TimedOut("the NAS: its search does not end", path=folder)
             if page.total is None and page.finished:
                 return False
             await tell(page)
             if page.finished:
                 break
         offset = max(len(page.files), 1)
+        empty_pages = 0
         while page.total is not None and offset < page.total:
             page = await self._page(folder, taskid, offset)
+            empty_pages = 0 if page.files else empty_pages + 1
+            if empty_pages > MAX_EMPTY_PAGES or offset > MAX_HITS or trio.current_time() > give_up_at:
+                raise BadAnswer("the NAS's list of hits does not end", path=folder)
             if page.total is None:
                 return False
             await tell(page)

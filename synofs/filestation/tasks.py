@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from synofs.filestation import calls
 from synofs.filestation.api_errors import NO_SUCH_TASK, error_for
 from synofs.filestation.caller import Caller
 from synofs.filestation.calls import ApiCall
-from synofs.filestation.parsing import Empty, Number
+from synofs.filestation.parsing import MAX_SIZE, Empty, Number, whole
 from synofs.remote import BadAnswer, RemoteError, TimedOut
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ class TaskOptions:
     early_seconds: float = 2.0  # a missing source was seen to give nothing but 599 for so long
     standstill_seconds: float = 120.0  # a status that does not change
     stop_seconds: float = 3.0
+    # Of one task, however much it tells meanwhile: a NAS copies some 10 TB between its volumes in that time.
+    longest_seconds: float = 86_400.0
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -93,9 +95,12 @@ class Tasks:
         if not taskid:
             raise BadAnswer("the NAS started a task without an id", path=start.path)
         try:
-            options = TaskOptions(
-                self._options.early_seconds if early_seconds is None else early_seconds,
-                self._options.standstill_seconds if standstill_seconds is None else standstill_seconds,
+            options = replace(
+                self._options,
+                early_seconds=self._options.early_seconds if early_seconds is None else early_seconds,
+                standstill_seconds=self._options.standstill_seconds
+                if standstill_seconds is None
+                else standstill_seconds,
             )
             return await self._follow(start, taskid, is_done, options, on_progress)
         except (trio.Cancelled, TimedOut):
@@ -128,6 +133,8 @@ class Tasks:
             if status.finished:
                 self._raise_failure(start, status)
                 return status
+            if trio.current_time() - started > options.longest_seconds:
+                raise TimedOut("the NAS: its task does not end", path=start.path)
             if status != last:
                 last, changed_at = status, trio.current_time()
                 if on_progress is not None:
@@ -154,11 +161,12 @@ class Tasks:
 
 def progress_of(status: Status) -> Progress:
     done = status.processed_size if status.total_size is None else status.total_size
+    fraction = status.progress
     return Progress(
-        fraction=min(max(float(status.progress), 0.0), 1.0) if status.progress is not None else None,
-        done_bytes=int(done) if done is not None else None,
-        total_bytes=int(status.total) if status.total is not None and status.total >= 0 else None,
-        files=int(status.num_file) if status.num_file is not None else None,
+        fraction=float(min(fraction, 1)) if fraction is not None and fraction >= 0 else None,
+        done_bytes=whole(done, MAX_SIZE) if done is not None else None,
+        total_bytes=whole(status.total, MAX_SIZE) if status.total is not None and status.total >= 0 else None,
+        files=whole(status.num_file, MAX_SIZE) if status.num_file is not None else None,
         path=status.processing_path,
     )
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-MAX_ANSWER_BYTES = 256 * 1024 * 1024  # all of a folder with 700,000 entries; one page is below 2 MB
+MAX_ANSWER_BYTES = 32 * 1024 * 1024  # a page of a listing has 2 MB; with the longest paths there are, ten times that
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ class Head:
 
     @property
     def content_length(self) -> int | None:
+        """None when it is not said, or nonsense: Python refuses to convert numbers of thousands of digits."""
         text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,7 @@ class Wire:
             },
             body=form(parameters).encode("ascii"),
             answer_seconds=answer_seconds,
+            max_answer_bytes=call.max_answer_bytes,
             fresh_connection=fresh_connection,
         )
         async with self._attempt(call, lane):
