@@ -1,0 +1,235 @@
+"""Every way in which the client asks a NAS for something, each with what must hold of the answer it gives."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+from synofs.filestation.archives import Item
+from synofs.filestation.client import FileStationClient
+from synofs.filestation.recycling import Discarded
+from synofs.filestation.search import Hit, SearchFilter
+from synofs.filestation.secret import Secret
+from synofs.filestation.tasks import Progress
+from synofs.remote import RemoteEntry, Rights
+from tests.hostile.answers import FILE_BYTES
+
+Call = Callable[[FileStationClient], Awaitable[None]]
+
+FILE = "/media/folder/file 1.jpg"
+FOLDER = "/media/folder"
+
+
+def is_whole(number: object) -> bool:
+    return type(number) is int and 0 <= number < 2**63
+
+
+def check_entry(entry: RemoteEntry) -> None:
+    assert isinstance(entry.name, str)
+    assert entry.name
+    assert isinstance(entry.is_dir, bool)
+    assert is_whole(entry.size)
+    for time_ns in (entry.mtime_ns, entry.atime_ns, entry.ctime_ns):
+        assert is_whole(time_ns), "what the kernel takes"
+    assert Rights.NONE <= entry.rights <= Rights.ALL
+
+
+def check_progress(progress: Progress) -> None:
+    assert progress.fraction is None or 0 <= progress.fraction <= 1
+    for number in (progress.done_bytes, progress.total_bytes, progress.files):
+        assert number is None or is_whole(number)
+
+
+async def list_folder(client: FileStationClient) -> None:
+    await _list(client, FOLDER)
+
+
+async def list_shares(client: FileStationClient) -> None:
+    await _list(client, "/")
+
+
+async def _list(client: FileStationClient, path: str) -> None:
+    names: set[str] = set()
+
+    def on_page(entries: Sequence[RemoteEntry]) -> None:
+        for entry in entries:
+            check_entry(entry)
+            assert entry.name not in names, "no name comes twice"
+            names.add(entry.name)
+
+    await client.list_dir(path, on_page)
+
+
+async def get_entries(client: FileStationClient) -> None:
+    paths = ["/", FILE, FOLDER, f"{FOLDER}/\udcff", *(f"{FOLDER}/{n}" for n in range(120))]
+    for asked in (paths, paths[:3], paths[1:2]):
+        found = await client.get_entries(asked)
+        assert len(found) == len(asked)
+        for entry in found[1:] if asked[0] == "/" else found:
+            if entry is not None:
+                check_entry(entry)
+
+
+async def read(client: FileStationClient) -> None:
+    for offset, length in ((0, FILE_BYTES), (1000, 1), (FILE_BYTES - 1, 1), (500, 2000)):
+        came = bytearray()
+
+        async def on_data(at: int, piece: memoryview, offset: int = offset, came: bytearray = came) -> None:
+            assert at == offset + len(came), "in order and without gaps"
+            came.extend(piece)
+
+        try:
+            await client.read_range(FILE, offset, length, FILE_BYTES, on_data)
+        finally:
+            assert len(came) <= length, "not a byte more than was asked for"
+        assert len(came) == length, "all of it, or an error"
+
+
+async def space(client: FileStationClient) -> None:
+    found = await client.space("media")
+    assert found is None or 0 <= found.free_bytes <= found.total_bytes < 2**63
+
+
+async def thumbnail(client: FileStationClient) -> None:
+    assert len(await client.thumbnail(FILE, "small")) <= 1024 * 1024
+    assert len(await client.services.thumbnails.get(FILE)) <= 1024 * 1024
+
+
+async def upload(client: FileStationClient) -> None:
+    data = b"z" * 1000
+    await client.upload(FILE, io.BytesIO(data), len(data), 1_700_000_000_000_000_000, overwrite=True)
+    await client.upload('/media/a"b', io.BytesIO(data), len(data), None, overwrite=False)
+
+
+async def upload_in_slices(client: FileStationClient) -> None:
+    data = b"z" * 5000  # more than the post that the client was told to be the largest
+    await client.upload(FILE, io.BytesIO(data), len(data), None, overwrite=True)
+
+
+async def make_dir(client: FileStationClient) -> None:
+    check_entry(await client.make_dir(f"{FOLDER}/new"))
+
+
+async def rename(client: FileStationClient) -> None:
+    check_entry(await client.rename(FILE, "other"))
+
+
+async def move(client: FileStationClient) -> None:
+    await client.move(FILE, "/media/elsewhere", overwrite=False)
+
+
+async def remove(client: FileStationClient) -> None:
+    await client.remove(FILE)
+
+
+async def check_writable(client: FileStationClient) -> None:
+    await client.check_writable(FOLDER, "x")
+
+
+async def md5(client: FileStationClient) -> None:
+    assert re.fullmatch("[0-9a-f]{32}", await client.md5(FILE))
+
+
+async def probe(client: FileStationClient) -> None:
+    await client.probe()
+
+
+async def info(client: FileStationClient) -> None:
+    await client.services.info()
+
+
+async def measure(client: FileStationClient) -> None:
+    size = await client.services.measures.size([FOLDER, FILE], check_progress)
+    assert all(type(number) is int for number in size)
+
+
+async def copy(client: FileStationClient) -> None:
+    await client.services.copying.copy(FILE, "/media/copies/file 1.jpg", on_progress=check_progress)
+
+
+async def move_to_another_name(client: FileStationClient) -> None:
+    await client.services.copying.move(FILE, "/media/other/name", overwrite=True, on_progress=check_progress)
+
+
+async def search(client: FileStationClient) -> None:
+    paths: set[str] = set()
+
+    async def on_hits(hits: Sequence[Hit]) -> None:
+        for hit in hits:
+            check_entry(hit.entry)
+            assert hit.path not in paths, "no hit comes twice"
+            paths.add(hit.path)
+
+    assert await client.services.search.find(FOLDER, SearchFilter("*.jpg"), on_hits) == len(paths)
+
+
+async def share(client: FileStationClient) -> None:
+    password, expires = Secret("link word"), datetime.date(2030, 1, 1)
+    await client.services.sharing.create(FILE, password=password, expires=expires)
+
+
+async def shares(client: FileStationClient) -> None:
+    links = await client.services.sharing.list()
+    await client.services.sharing.remove([link.id for link in links])
+
+
+async def recycled(client: FileStationClient) -> None:
+    async def on_found(found: Sequence[Discarded]) -> None:
+        for discarded in found:
+            check_entry(discarded.entry)
+            assert discarded.path.startswith("/media/#recycle"), "nothing outside of the bin"
+            assert not {"", ".", ".."} & set(discarded.path.split("/")[1:]), "nothing that leads out of it"
+
+    await client.services.recycle_bin.list("/media", on_found)
+
+
+async def restore(client: FileStationClient) -> None:
+    await client.services.recycle_bin.restore(FILE, on_progress=check_progress)
+
+
+async def empty_bin(client: FileStationClient) -> None:
+    await client.services.recycle_bin.empty("/media", check_progress)
+
+
+async def archive_contents(client: FileStationClient) -> None:
+    items: list[Item] = [item async for item in client.services.archives.contents("/media/a.zip")]
+    assert len({item.id for item in items}) == len(items)
+    for item in items:
+        assert not {"", ".", ".."} & set(item.path.split("/")), "nothing that leads out of where it is unpacked"
+        assert is_whole(item.size)
+
+
+async def extract(client: FileStationClient) -> None:
+    await client.services.archives.extract("/media/a.zip", FOLDER, on_progress=check_progress)
+
+
+async def extract_some(client: FileStationClient) -> None:
+    await client.services.archives.extract("/media/a.zip", FOLDER, wanted=["file 1.jpg"], overwrite=True)
+
+
+async def compress(client: FileStationClient) -> None:
+    await client.services.archives.compress([FOLDER], "/media/new.zip", on_progress=check_progress)
+
+
+async def favourites(client: FileStationClient) -> None:
+    for favourite in await client.services.favourites.list():
+        await client.services.favourites.remove(favourite.path)
+    await client.services.favourites.add(FOLDER, "name")
+
+
+async def background(client: FileStationClient) -> None:
+    for task in await client.services.background.list():
+        assert 0 <= task.progress <= 1
+        assert is_whole(task.processed_size)
+        assert task.total == -1 or is_whole(task.total)
+        await client.services.background.stop(task)
+    await client.services.background.clear_finished()
+
+
+CALLS: Sequence[Call] = (
+    list_folder, list_shares, get_entries, read, space, thumbnail, upload, upload_in_slices, make_dir, rename, move,
+    remove, check_writable, md5, probe, info, measure, copy, move_to_another_name, search, share, shares, recycled,
+    restore, empty_bin, archive_contents, extract, extract_some, compress, favourites, background,
+)  # fmt: skip
