@@ -67,7 +67,7 @@ async def api_map(nas: NasProbe) -> str:
                 break
     except CertificateUntrusted as exc:
         fix = f"compare it with DSM's, then: --fingerprint {exc.fingerprint}" if exc.fingerprint else "--ca-file FILE"
-        raise Failed("its certificate is not trusted", fix) from exc
+        raise Failed(f"its certificate is not trusted ({exc})", fix) from exc
     except TransportError as exc:
         raise Failed(f"no answer ({exc})", "check that it is on, address, port (DSM: 5001), network") from exc
     try:

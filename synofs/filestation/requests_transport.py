@@ -63,6 +63,8 @@ class _WithoutQuery(logging.Filter):
 
 
 logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQuery())
+# It warns of odd header lines, with the URL. What is wrong with an answer is for us to tell.
+logging.getLogger("urllib3.connection").addFilter(lambda record: False)
 
 
 class RequestsTransport:
@@ -203,6 +205,8 @@ class RequestsTransport:
         try:
             return self._adapter().send(prepared, stream=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
+            if exchange.raw_answer is not None:  # urllib3 forgets it, and with it its hold on the socket
+                exchange.raw_answer.close()
             if exchange.phase is ReceiveTimeout:  # urllib3 does not take the answer's head
                 raise exchange.failed(NotHttp, f"it does not answer in HTTP ({type(exc).__name__})") from None
             raise exchange.failed(SendFailed, f"the request failed ({type(exc).__name__})") from None
@@ -323,7 +327,10 @@ class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
         except TimeoutError as exc:
             raise TlsTimeout("the TLS handshake did not end") from exc
         except OSError as exc:
-            raise TlsFailed(f"no TLS connection ({getattr(exc, 'reason', None) or exc})") from exc
+            reason = getattr(exc, "reason", None) or exc
+            if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+                raise TlsFailed("it speaks no TLS at this port, and nothing was sent to it in clear") from exc
+            raise TlsFailed(f"no TLS connection ({reason})") from exc
 
     def _fingerprint(self) -> str:
         """Look at the refused certificate over a second connection, which carries nothing."""
@@ -359,6 +366,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
             trust["assert_fingerprint"] = options.fingerprint
         self.poolmanager = urllib3.PoolManager(1, maxsize=options.max_connections, **trust)
         self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+    def close(self) -> None:
+        """urllib3 leaves the closing of a pool to whoever collects it, and an exception's traceback may keep it."""
+        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - it can be asked for its keys only
+            self.poolmanager.pools[key].close()
+        super().close()
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         return self.poolmanager.connection_from_url(request.url)
