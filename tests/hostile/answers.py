@@ -470,6 +470,19 @@ def file_answer(rng: random.Random, start: int, end: int, size: int, evil: float
     return Response(Head(status, headers), body)
 
 
+def answer_for(rng: random.Random, name: str, asked: Mapping[str, Any], wanted: str, evil: float) -> Response:
+    """The whole answer to a call; `wanted` is the `Range` of a download."""
+    if name == "FileStation.Download.download" and rng.random() >= evil / 2:
+        start, end = 0, FILE_BYTES
+        if wanted:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last) + 1, FILE_BYTES)
+        return file_answer(rng, start, end, FILE_BYTES, evil)
+    if name == "FileStation.Thumb.get" and rng.random() >= evil:
+        return Response(Head(200, {"content-type": "image/jpeg"}), b"\xff\xd8")
+    return whole(rng, envelope(rng, name, asked, evil), evil)
+
+
 def bomb(megabytes: int) -> bytes:
     """So much JSON white space, gzipped."""
     packer = zlib.compressobj(wbits=31)

@@ -6,6 +6,10 @@ from collections import Counter
 
 import pytest
 
+from tests.integration.cli.conftest import content, synofs
+
+__all__ = ["content", "synofs"]  # fixtures of the commands
+
 _COUNTS = pytest.StashKey[Counter[str]]()
 
 

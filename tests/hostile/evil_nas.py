@@ -13,9 +13,8 @@ from urllib.parse import parse_qsl
 import trio
 
 from synofs.filestation import transport
-from synofs.filestation.transport import BodySink, Head, Request, Response
+from synofs.filestation.transport import BodySink, Request, Response
 from tests.hostile import answers
-from tests.hostile.answers import FILE_BYTES
 
 MAX_ANSWERS = 30_000  # to one call of the client: more is an endless loop
 
@@ -51,7 +50,7 @@ class EvilNas:
         if self.since_reset > MAX_ANSWERS:
             raise Endless
         await trio.lowlevel.checkpoint()
-        name, asked = _understood(request)
+        name, asked = understood(request)
         self.kinds[name] += 1
         if isinstance(request.body, bytes) or request.body is None:
             pass
@@ -102,15 +101,7 @@ class EvilNas:
 
     def _answer(self, name: str, asked: Mapping[str, Any], request: Request) -> Response:
         evil = self.temper.evil_sign_in if name.startswith("API.") else self.temper.evil
-        if name == "FileStation.Download.download" and self.rng.random() >= evil / 2:
-            start, end = 0, FILE_BYTES
-            if wanted := request.headers.get("Range", ""):
-                first, _, last = wanted.removeprefix("bytes=").partition("-")
-                start, end = int(first), int(last) + 1
-            return answers.file_answer(self.rng, start, end, FILE_BYTES, evil)
-        if name == "FileStation.Thumb.get" and self.rng.random() >= evil:
-            return Response(Head(200, {"content-type": "image/jpeg"}), b"\xff\xd8")
-        return answers.whole(self.rng, answers.envelope(self.rng, name, asked, evil), evil)
+        return answers.answer_for(self.rng, name, asked, request.headers.get("Range", ""), evil)
 
     async def aclose(self) -> None:
         pass
@@ -127,7 +118,7 @@ async def _stream(response: Response, sink: BodySink) -> None:
         raise transport.BodyCut("the connection ended within the answer's body")
 
 
-def _understood(request: Request) -> tuple[str, dict[str, Any]]:
+def understood(request: Request) -> tuple[str, dict[str, Any]]:
     text = request.query
     if isinstance(request.body, bytes):
         text += "&" + request.body.decode("ascii")

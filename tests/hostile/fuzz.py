@@ -12,7 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 from trio.testing import MockClock
@@ -22,6 +22,7 @@ from synofs.filestation.auth import Credentials
 from synofs.filestation.client import ClientOptions, FileStationClient
 from synofs.filestation.listing import PagingOptions
 from synofs.filestation.secret import Secret
+from synofs.filestation.transport import Transport
 from synofs.filestation.upload import UploadOptions
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.inodes import Inode
@@ -59,12 +60,13 @@ class Outcome:
         self.failures += other.failures
 
 
-def client_for(nas: EvilNas) -> FileStationClient:
+def client_for(nas: Transport, **more: Any) -> FileStationClient:
     options = ClientOptions(
         url="http://nas",
         insecure_http=True,
         paging=PagingOptions(first_page=10, page=50, max_entries=4000, max_pages=500),
         upload=UploadOptions(max_post_bytes=4000, slice_bytes=2000),
+        **more,
     )
     credentials = Credentials("ann", Secret("correct horse"), device_id=Secret("device"))
     return FileStationClient(options, credentials, transport=nas)
