@@ -102,20 +102,26 @@ class Renames:
             raise AccessDenied(inode.path())
         if target is not None and target.is_dir != inode.is_dir:
             raise IsADirectory(target.path()) if target.is_dir else NotADirectory(target.path())
-        staged = inode.staged
-        if staged is not None and staged.base is None and staged.attempt is not None:
-            await self._writes.sync(inode)  # is it on the NAS or not? The rename has to know
         rename = _Rename(inode, target, new_parent, new_name)
         assert self._nursery is not None, "run() has not been started"
         self._nursery.start_soon(self._rename, rename)
-        await rename.ended.wait()
+        try:
+            await rename.ended.wait()
+        except trio.Cancelled:
+            rename.end(DeadlineExceeded(rename.dest))  # the kernel is told that it failed: should it be done, tell it
+            raise
         if rename.error is not None:
             raise rename.error
 
     async def _rename(self, rename: _Rename) -> None:
         try:
-            async with self._placing(rename.inode, rename.target):
-                await self._rename_locked(rename)
+            while True:
+                if _perhaps_sent(rename.inode):
+                    await self._writes.sync(rename.inode)
+                async with self._placing(rename.inode, rename.target):
+                    if not _perhaps_sent(rename.inode):  # else it was sent while we waited
+                        await self._rename_locked(rename)
+                        break
         except Exception as error:
             rename.end(error)
         except BaseException:
@@ -284,6 +290,12 @@ class Renames:
                     return node
                 node = node.parent
         return None
+
+
+def _perhaps_sent(inode: Inode) -> bool:
+    """Nobody knows whether a new file is on the NAS. Its rename has to know: here alone, or there, too?"""
+    staged = inode.staged
+    return staged is not None and not staged.unlinked and staged.base is None and staged.attempt is not None
 
 
 def _is_below(path: str, top: str) -> bool:

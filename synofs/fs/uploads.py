@@ -135,7 +135,7 @@ class Uploads:
     def finish(self, inode: Inode, staged: StagedFile) -> bool:
         """The inode is clean from here on, if the NAS has the present content and nobody is about to change it."""
         version, path = staged.base, inode.path()
-        if inode.staged is not staged or staged.to_be_sent or inode.writers or version is None:
+        if inode.staged is not staged or staged.unlinked or staged.to_be_sent or inode.writers or version is None:
             return False
         if not self._area.done(staged):
             return False

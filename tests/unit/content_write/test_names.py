@@ -359,3 +359,22 @@ async def test_a_tree_is_made_and_removed_without_a_trace(rig: Rig, nas: Nas, fl
     await trio.sleep(30)
     assert nas.tree() == {"/s": None}
     assert (rig.area.journal.rows(), rig.area.files) == ([], {})
+
+
+async def test_a_file_whose_last_writer_leaves_while_it_is_unlinked_is_read_to_its_end(rig: Rig, nas: Nas) -> None:
+    writer = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    await rig.fs.write(writer, 0, BIG)
+    await rig.fs.fsync(writer)
+    reader = await rig.open("/s/f")
+    gate = nas.gate("remove")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.unlink, "/s/f")
+        await gate.reached.wait()
+        nursery.start_soon(rig.close, writer)
+        await wait_all_tasks_blocked()
+        gate.open()
+    assert nas.files() == {}
+    assert await rig.read_all(reader) == BIG
+    await rig.close(reader)
+    assert await rig.flushed() == {}
+    assert rig.area.files == {}

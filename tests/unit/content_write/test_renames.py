@@ -456,3 +456,35 @@ async def test_a_share_cannot_be_renamed(rig: Rig, nas: Nas) -> None:
     root.name, root.rights = b"", root.rights & ~2
     with pytest.raises(AccessDenied):
         await rig.fs.rename(root, b"other", root, b"new", replace=True)
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["", "over another"])
+async def test_a_rename_that_has_waited_for_an_upload_leaves_nothing_under_the_old_name_if_its_answer_is_lost(
+    writeback: Rig, nas: Nas, replaced: bool, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    if replaced:
+        nas.file("/s/g", b"old")
+    nas.meet("upload", TimedOut("lost"), after=True)
+    await writeback.create("/s/f", b"content")
+    inode = await writeback.at("/s/f")
+    async with trio.open_nursery() as nursery:
+        async with writeback.writes.hold_place(inode.number):
+            await trio.sleep(1)  # its upload waits first, the rename after it
+            nursery.start_soon(writeback.rename, "/s/f", "/s/g")
+            await wait_all_tasks_blocked()
+    assert await writeback.flushed() == {"/s/g": b"content"}
+    await writeback.fs.refresh("/s")
+    assert await writeback.names() == ["a", "b", "g"]
+
+
+async def test_a_rename_that_is_done_after_its_caller_has_left_is_told_to_the_kernel(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"content")
+    gate = nas.gate("rename")
+    with trio.move_on_after(30):
+        await rig.rename("/s/f", "/s/g")
+    before = len(rig.notifier.told)
+    gate.open()
+    await wait_all_tasks_blocked()
+    assert await rig.names() == ["a", "b", "g"]
+    assert {("appeared", "/s/f"), ("appeared", "/s/g")} <= set(rig.notifier.told[before:])
