@@ -281,6 +281,7 @@ def _write_options(settings: Settings, staging: StagingArea | None) -> WriteOpti
         mode=WriteMode(settings.write_mode),
         verify_md5=settings.verify,
         silent_seconds=3 * settings.deadline_seconds,
+        patience_seconds=1.5 * settings.deadline_seconds,
     )
 
 

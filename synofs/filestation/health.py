@@ -109,6 +109,8 @@ class Health:
             return
         doubt_since = now
         while not await self._answers():
+            if self.activity() != seen:
+                return  # slower than a probe is patient, but there
             if trio.current_time() - doubt_since >= options.away_after_seconds or not self._calls:
                 break
             await trio.sleep(options.pause_seconds)

@@ -37,7 +37,12 @@ def model(minutes: float) -> bool:
     return module("tests.model.machine", "--minutes", str(minutes))
 
 
+def bounded(minutes: float) -> bool:
+    return module("tests.bounded")
+
+
 LONG: dict[str, tuple[str, Harness]] = {
     "crashes": (f"{CRASHES:,} SIGKILLs of each write mode: no acknowledged write is lost", crashes),
+    "bounded": ("five kinds of trouble: no call takes longer than is promised; peers beside it", bounded),
     "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
 }

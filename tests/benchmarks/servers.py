@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,11 @@ class Server(ABC):
         assert self._line is not None
         return self._line
 
-    def start(self) -> None:
+    def start(self, line: Callable[[int], Any] | None = None) -> None:
+        """`line` makes another line to a port than the delay proxy."""
         try:
             self._start()
-            self._line = Line(self.port, self.work / "line.log")
+            self._line = Line(self.port, self.work / "line.log") if line is None else line(self.port)
         except BaseException:
             self.stop()
             raise

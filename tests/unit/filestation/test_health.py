@@ -52,6 +52,19 @@ async def test_a_slow_nas_that_answers_probes_is_waited_for(autojump_clock: Mock
     assert nas.changes == []
 
 
+async def test_a_line_on_which_even_probes_are_late_is_no_nas_that_is_away(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    nas = Nas()
+    nas.answers, nas.hangs = False, True
+    await nursery.start(nas.health.run)
+    with nas.health.waiting():
+        for _ in range(20):
+            await trio.sleep(3)
+            nas.moves += 1
+    assert nas.changes == []
+
+
 @pytest.mark.parametrize("hangs", [True, False])
 async def test_calls_end_within_5_seconds_once_the_nas_is_gone(
     autojump_clock: MockClock, nursery: trio.Nursery, expect_logs: Any, hangs: bool

@@ -1,0 +1,54 @@
+"""No call takes longer than docs/SEMANTICS.md promises, whatever happens to the NAS; afterwards everything works again.
+
+The short form, with short deadlines. The long one, with the real ones and with peers: `scripts/bench --long bounded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+from tests.bounded.measure import measured
+from tests.bounded.promises import broken
+from tests.bounded.scenarios import SCENARIOS, Findings
+
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(240)]
+
+DEADLINE = 4.0
+TROUBLE_SECONDS = 8.0
+SLACK_SECONDS = 4.0  # for a busy machine
+
+
+Found = Callable[[str], Findings]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """What was found in a scenario, which is played once."""
+    with measured("synofs", tmp_path_factory.mktemp("bounded"), "--deadline", str(DEADLINE)) as bench:
+        yield cache(lambda scenario: bench.run(scenario, TROUBLE_SECONDS, patience_seconds=12 * DEADLINE))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_no_call_takes_longer_than_promised_and_all_works_again_afterwards(found: Found, scenario: str) -> None:
+    findings = found(scenario)
+    assert broken(findings, scenario, DEADLINE, "durable", SLACK_SECONDS) == [], findings
+    assert len(findings.counts) >= 17, "every call was tried"
+    assert findings.recovered_after is not None
+
+
+@pytest.mark.parametrize("scenario", ["swallowed", "stopped", "slow"])
+def test_what_was_seen_before_is_shown_however_long_the_nas_is_silent(found: Found, scenario: str) -> None:
+    for call in ("stat_known", "access_known", "readdir_known", "read_known", "statfs"):
+        assert found(scenario).ends[call] == {0}, call
+
+
+def test_a_call_that_is_too_long_or_never_ends_is_noticed() -> None:
+    begun_and_ended = "B stat_new 0.0\nE stat_new 30.0 110\nB stat_known 30.0\nE stat_known 0.0 0\nB statfs 30.0\n"
+    findings = Findings(longest_d_state=200)
+    findings.take(begun_and_ended, now=90.0)
+    complaints = broken(findings, "swallowed", deadline=20, mode="durable", slack_seconds=2)
+    assert [complaint.split()[1] for complaint in complaints] == ["stat_new", "statfs", "a"]
+    assert findings.hung == {"statfs"}
