@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -86,3 +87,33 @@ def test_with_offline_fail_nothing_old_is_shown(content: Path, synofs: Synofs) -
     assert synofs("umount", synofs.mountpoint).code == 0
     done = synofs("mount", nas.url, synofs.mountpoint, *synofs.sign_in(nas), "--offline", "fail")
     assert done.code == Problem.UNREACHABLE.exit_code
+
+
+def test_in_writeback_mode_work_goes_on_without_the_nas_even_after_a_remount_and_is_sent_when_it_is_back(
+    tmp_path: Path, synofs: Synofs
+) -> None:
+    synofs.expected_in_the_log += [*AWAY, "not sent yet"]
+    volume = tmp_path / "volume"
+    (volume / "folder").mkdir(parents=True)
+    (volume / "folder" / "old").write_text("old")
+    docs = synofs.mountpoint / "docs"
+    options = ("--write-mode", "writeback", "--dir-ttl", "0.2", "--cache-dir", synofs.directory / "cache")
+    with running_nas(volume, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, *options)
+        assert os.listdir(docs / "folder") == ["old"]
+    (docs / "folder" / "first").write_text("written before the remount")
+    assert synofs("umount", synofs.mountpoint, "--timeout", "1").code == Problem.UPLOADS_PENDING.exit_code
+    os.kill(synofs.status()["pid"], signal.SIGKILL)
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+    synofs.mount(nas, *options)
+    assert synofs.status()["state"] == "offline"
+    (docs / "folder" / "second").write_text("written after it")
+    assert sorted(os.listdir(docs / "folder")) == ["first", "old", "second"]
+    assert synofs.status()["pending_uploads"] == 2
+
+    with running_nas(volume, "--account", f"anna:{PASSWORD}", "--listen", f"127.0.0.1:{port_of(nas)}"):
+        until(lambda: synofs.status()["pending_uploads"] == 0)
+        assert (volume / "folder" / "first").read_text() == "written before the remount"
+        assert (volume / "folder" / "second").read_text() == "written after it"
+        assert synofs("umount", synofs.mountpoint).code == 0
