@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -24,6 +25,7 @@ from synofs.app.errors import Failure, Problem
 from synofs.app.feeder import Feeder, FeederOptions
 from synofs.app.notices import Notices
 from synofs.app.notices import is_available as notices_available
+from synofs.app.supervision import kept_alive
 from synofs.app.thumbnail_cache import ThumbnailCache
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import identity, open_cache_dir
@@ -100,7 +102,7 @@ async def serve_mount(
 
             client.health.on_change = nas_changed
             filesystem.watch_over(client.health)
-            await nursery.start(client.health.run)
+            nursery.start_soon(kept_alive, client.health.run, "the watch over the NAS")
 
             mount = Mount(filesystem, _mount_options(settings), notifier)
             _watch_the_machine(nursery, client, filesystem, mount)
@@ -133,10 +135,10 @@ def _watch_the_machine(nursery: trio.Nursery, client: FileStationClient, filesys
         client.hang_up()
         client.health.look()
 
-    nursery.start_soon(suspend.watch_clock, after_sleep)
-    nursery.start_soon(network.watch, client.local_address, elsewhere)
+    nursery.start_soon(kept_alive, partial(suspend.watch_clock, after_sleep), "the look at the clock")
+    nursery.start_soon(kept_alive, partial(network.watch, client.local_address, elsewhere), "the look at the network")
     if suspend.is_available():
-        nursery.start_soon(suspend.Suspend(before_sleep, after_sleep).run)
+        nursery.start_soon(kept_alive, suspend.Suspend(before_sleep, after_sleep).run, "the talk with logind")
 
 
 def _allow_many_files() -> None:

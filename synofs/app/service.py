@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -30,6 +31,7 @@ from synofs.app.order import Order
 from synofs.app.sdnotify import Notifier, watchdog_seconds
 from synofs.app.selftest import SelfTest, feed_watchdog
 from synofs.app.status import one_line, snapshot
+from synofs.app.supervision import kept_alive
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +83,14 @@ class _Service:
                 long_commands = {**nas_commands(self._parts, self._settings), "flush": self._flush_at_length}
                 control = ControlServer(self._settings.mountpoint, self._commands(), long_commands)
                 await nursery.start(control.serve)
-                nursery.start_soon(self._report_to_systemd)
+                nursery.start_soon(kept_alive, self._report_to_systemd, "the report to systemd")
                 nursery.start_soon(LoopWatch().run)
-                nursery.start_soon(obey_signals, self._parts)
+                nursery.start_soon(kept_alive, partial(obey_signals, self._parts), "the answer to signals")
                 if (limit := watchdog_seconds()) is not None:
                     # Two thirds of the time, at most, from one message to the next.
                     test = SelfTest(self._settings.mountpoint, within_seconds=limit / 3)
-                    nursery.start_soon(feed_watchdog, self._systemd, test, limit / 3)
+                    feed = partial(feed_watchdog, self._systemd, test, limit / 3)
+                    nursery.start_soon(kept_alive, feed, "the look at ourselves")
                 if self._settings.netdev:
                     await trio.to_thread.run_sync(utab.record, self._settings.mountpoint, mount_source(self._settings))
                 log.info("mounted %s on %s", self._settings.url, self._settings.mountpoint)

@@ -14,9 +14,9 @@ MOST_REQUESTS = 12  # of a change, one after the other: replacing a file is look
 
 
 def bound_seconds(call: str, scenario: str, deadline: float, mode: str) -> float:
-    if call in LOCAL or (mode == "writeback" and call in ("close", "truncate", "utimens")):
+    if call in LOCAL or (mode == "writeback" and call == "close"):
         return AT_ONCE
-    if call in KNOWN:
+    if call in KNOWN or (mode == "writeback" and call in ("truncate", "utimens")):
         return KNOWN_SECONDS
     if call in LOOKS:
         return max(deadline, AWAY_SECONDS) + (1.0 if call.startswith("read_") else 0.0)

@@ -114,7 +114,7 @@ def test_a_signal_writes_down_what_every_task_waits_for_and_another_one_what_is_
     pid = synofs.status()["pid"]
     os.kill(pid, signal.SIGUSR1)
     until(lambda: "the stacks of all tasks" in synofs.logs() and "File " in synofs.logs())
-    assert re.search(r"task .*Health\.run", synofs.logs())
+    assert re.search(r"health\.py:\d+ run: ", synofs.logs())
     os.kill(pid, signal.SIGUSR2)
     until(lambda: '"uploads": [' in synofs.logs())
     assert '"path": "/docs/unsent"' in synofs.logs()
@@ -122,7 +122,7 @@ def test_a_signal_writes_down_what_every_task_waits_for_and_another_one_what_is_
     told = synofs("status", "--debug", synofs.mountpoint).json
     assert told["inside"]["uploads"][0]["path"] == "/docs/unsent"
     assert any(line.startswith("create ") for line in told["inside"]["last_calls"])
-    assert any("Health.run" in line for line in told["stacks"])
+    assert any("health.py" in line for line in told["stacks"])
 
     folder = Path(os.environ["XDG_STATE_HOME"]) / "synofs"
     (access,) = folder.glob("*.access.log")

@@ -36,6 +36,7 @@ async def test_a_loop_that_stands_still_is_told_once_with_the_stacks_of_all_thre
             nursery.cancel_scope.cancel()
     finally:
         loopwatch.log.removeHandler(handler)
+        await_end_of_thread()
     (critical,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
     assert "stand_still_until" in critical.message
 
@@ -48,6 +49,10 @@ def stand_still_until(told: threading.Event) -> None:
 async def test_the_thread_ends_with_the_task() -> None:
     with trio.move_on_after(0.1):
         await LoopWatch().run()
+    await_end_of_thread()
+
+
+def await_end_of_thread() -> None:
     for thread in threading.enumerate():
         if thread.name == "loop watch":
             thread.join(20)
