@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 from tests.model.live import LiveMount, live_mount, tree_of
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(300)]
+
+
+DIR_TTL_SECONDS = 30  # the default
 
 
 class Desk:
@@ -205,13 +209,16 @@ def test_500_small_files_cost_one_upload_each_and_next_to_nothing_else(desk: Des
     for number in range(500):
         (source / f"{number:03}").write_bytes(b"%d" % number * 5000)
     desk.mount.nas.reset()
+    begun = time.monotonic()
     desk.run("cp", "-r", str(source), "small")
     desk.mount.flush()
     calls = desk.calls()
+    # On a busy machine it takes minutes: each time to live the folders in use (8 at most) are asked for anew.
+    renewed = 10 * int((time.monotonic() - begun) / DIR_TTL_SECONDS)
     assert tree_of(desk.served / "small") == tree_of(source)
     assert calls["upload"] == 500
     others = sum(calls.values()) - 500
-    assert others <= (30 if "writeback" in desk.mount.options else 520), calls
+    assert others <= (30 if "writeback" in desk.mount.options else 520) + renewed, calls
 
 
 def test_changing_a_few_bytes_of_a_big_file_fetches_nothing_before_the_upload(desk: Desk) -> None:
