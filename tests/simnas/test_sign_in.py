@@ -135,6 +135,16 @@ def test_a_device_that_was_not_to_be_remembered_is_not(start: Any) -> None:
     assert nas.try_login("otto", device_id=token, device_name="laptop").code == 403
 
 
+@pytest.mark.parametrize(("variant", "asks_again"), [("trust-device=works", True), ("trust-device=ignored", False)])
+def test_trust_in_a_device_may_be_taken_back_or_not(start: Any, variant: str, asks_again: bool) -> None:
+    nas = otp_nas(start, "--quirk", variant)
+    device = {"enable_device_token": "yes", "device_name": "laptop"}
+    tokens = [nas.login("otto", otp_code=totp(SECRET), **device)["device_id"] for _ in range(2)]
+    assert nas.get("SYNO.Core.TrustDevice", 1, "delete", device_id=tokens[0]).data is None
+    replies = [nas.try_login("otto", device_id=token, device_name="laptop") for token in tokens]
+    assert [reply.json["success"] for reply in replies] == [not asks_again, True], "that one only"
+
+
 def test_407_auto_block_after_n_failures_even_with_the_right_password(start: Any) -> None:
     nas = start("--auto-block", "3", sign_in=False)
     assert [nas.try_login(password="wrong").code for _ in range(4)] == [400, 400, 400, 407]
