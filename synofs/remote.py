@@ -64,6 +64,8 @@ class Space(NamedTuple):
 
 
 OnPage = Callable[[Sequence[RemoteEntry]], None]
+OnPageOf = Callable[[int, Sequence[RemoteEntry]], None]
+OnListed = Callable[[int, Exception | None], None]
 OnData = Callable[[int, memoryview], Awaitable[None]]
 OnProgress = Callable[[int], None]
 
@@ -80,6 +82,17 @@ class RemoteStore(Protocol):
         of the listing is certain; returning means that the listing is complete. However the folder changes
         meanwhile: every entry that was there throughout is delivered exactly once, and no name twice.
         """
+
+    async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
+        """`list_dir` of several folders (`/` is not among them), in as few requests as the NAS allows.
+
+        `on_page(number, entries)` is called like `on_page` there, with the folder's place in `paths`, and
+        `on_listed(number, error)` once for each, synchronously, when its listing is complete or has failed.
+        """
+
+    @property
+    def folders_at_once(self) -> int:
+        """So many folders are well listed together; with 1 nothing is gained by `list_dirs`."""
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         """Look at many paths in few requests; `None` where nothing is. Same order and length as `paths`."""

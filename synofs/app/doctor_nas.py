@@ -52,6 +52,7 @@ SIGN_IN_FIXES = {
     410: "the password must be changed in DSM first",
 }
 LIST = "SYNO.FileStation.List"
+COMPOUND = "SYNO.Entry.Request"
 DOWNLOAD = "SYNO.FileStation.Download"
 
 
@@ -272,6 +273,24 @@ async def getinfo_batch(nas: NasProbe) -> str:
     return f"{len(paths)} at once, in order"
 
 
+async def lists_together(nas: NasProbe) -> str:
+    """Several folders can be listed in one request (SYNO.Entry.Request)."""
+    if COMPOUND not in nas.apis:
+        raise Skipped("the NAS does not have it: folders are listed one by one")
+    shares = await nas.need_shares()
+    paths = [share["path"] for share in shares[:3]]
+    calls = [{"api": LIST, "method": "list", "version": 2, "folder_path": path, "limit": 3} for path in paths]
+    parameters = {"mode": "sequential", "stop_when_error": "false", "compound": calls}
+    try:
+        data = await nas.data(COMPOUND, "request", 1, parameters)
+    except Refused as exc:
+        raise Failed(f"refused with code {exc.code}", "nothing to do: folders are listed one by one") from exc
+    results = data.get("result") or []
+    if len(results) != len(paths) or not all("files" in (part.get("data") or {}) for part in results):
+        raise Failed("not every folder has its answer", "nothing to do: folders are listed one by one")
+    return f"{len(paths)} at once, one after the other"
+
+
 # ----- downloading ----------------------------------------------------------------------------------------------
 
 
@@ -355,6 +374,7 @@ CHECKS: tuple[Callable[[NasProbe], Awaitable[str]], ...] = (
     json_parameters,
     missing_path,
     getinfo_batch,
+    lists_together,
     ranged_download,
     attachment,
     missing_download,

@@ -64,17 +64,27 @@ class Caller:
         """For a change: it may have to wait for disks that spin up, or for a big file's blocks to be freed."""
         return 3 * self._deadline_seconds
 
-    async def call(self, call: ApiCall, kind: type[T], *, deadline_seconds: float | None = None) -> T:
-        """A call with a small answer."""
+    async def call(
+        self,
+        call: ApiCall,
+        kind: type[T],
+        *,
+        deadline_seconds: float | None = None,
+        check: Callable[[T], None] | None = None,
+    ) -> T:
+        """A call with a small answer. `check` may find an error in it, and raise that."""
 
         async def attempt(this: Attempt) -> T:
-            return await self.wire.ask(
+            answer = await self.wire.ask(
                 call,
                 kind,
                 this.session,
                 answer_seconds=this.answer_seconds,
                 fresh_connection=this.fresh_connection,
             )
+            if check is not None:
+                check(answer)
+            return answer
 
         seconds = self._deadline_seconds if deadline_seconds is None else deadline_seconds
         failure: RemoteError = TimedOut("the NAS: no answer came in time", path=call.path)

@@ -89,6 +89,17 @@ def list_folder(path: str, offset: int, limit: int) -> ApiCall:
     return call if limit else replace(call, max_answer_bytes=MAX_WHOLE_FOLDER_BYTES)
 
 
+def compound(parts: Sequence[tuple[ApiCall, int]]) -> ApiCall:
+    """Calls (which only read) with their versions, one after the other in one request."""
+    items = []
+    for call, version in parts:
+        fields = {"api": encoded(call.api), "method": encoded(call.method), "version": str(version), **call.parameters}
+        items.append("{" + ",".join(f"{encoded(name)}:{value}" for name, value in fields.items()) + "}")
+    # As DSM's own pages send it: the values are JSON here in version 1 already.
+    parameters = {"mode": encoded("sequential"), "stop_when_error": "false", "compound": "[" + ",".join(items) + "]"}
+    return ApiCall("SYNO.Entry.Request", 1, "request", parameters)
+
+
 def get_info(paths: Sequence[str]) -> ApiCall:
     about = paths[0] if len(paths) == 1 else None
     return _call("SYNO.FileStation.List", 2, "getinfo", about, path=list(paths), additional=list(ENTRY_DETAILS))

@@ -25,6 +25,7 @@ from synofs.filestation.download import Downloader
 from synofs.filestation.health import Health, HealthOptions
 from synofs.filestation.lanes import Lane, LaneOptions, Lanes
 from synofs.filestation.listing import Pager, PagingOptions
+from synofs.filestation.manylists import ManyLists
 from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, matched, space_of
 from synofs.filestation.requests_transport import RequestsTransport
 from synofs.filestation.retry import RetryOptions
@@ -40,7 +41,9 @@ from synofs.remote import (
     NotANas,
     NotFound,
     OnData,
+    OnListed,
     OnPage,
+    OnPageOf,
     OnProgress,
     PermissionDenied,
     RemoteEntry,
@@ -139,6 +142,7 @@ class FileStationClient:
         self.health = Health(self.probe, self._counters.activity, options.health)
         self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds, self.health)
         self._pager = Pager(options.paging)
+        self._many_lists = ManyLists(self._caller, self._pager, options.paging.first_page)
         self._downloader = Downloader(self._caller, self._counters)
         tasks = Tasks(self._caller, options.tasks)
         self._changes = Changes(self._caller, tasks, self._downloader)
@@ -226,6 +230,13 @@ class FileStationClient:
             return await self._caller.call(call, Listing)
 
         await self._pager.list(fetch, on_page, path)
+
+    async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
+        await self._many_lists.list_dirs(paths, on_page, on_listed)
+
+    @property
+    def folders_at_once(self) -> int:
+        return self._many_lists.folders_at_once
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         batches = [paths[start : start + PATHS_PER_CALL] for start in range(0, len(paths), PATHS_PER_CALL)]

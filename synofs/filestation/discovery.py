@@ -14,6 +14,7 @@ from synofs.remote import NotANas, Unsupported
 APIS = (
     "SYNO.API.Auth",
     "SYNO.Core.TrustDevice",
+    "SYNO.Entry.Request",
     *(
         f"SYNO.FileStation.{name}"
         for name in (

@@ -51,8 +51,9 @@ class Pager:
     def page_size(self, wanted: int) -> int:
         return wanted if self.cap is None else min(wanted, self.cap)
 
-    async def list(self, fetch: FetchPage, on_page: OnPage, path: str) -> None:
-        await _Walk(self, self._options, fetch, on_page, path).run()
+    async def list(self, fetch: FetchPage, on_page: OnPage, path: str, first: Listing | None = None) -> None:
+        """`first`: the first page, if it is here already."""
+        await _Walk(self, self._options, fetch, on_page, path).run(first)
 
 
 @dataclass(eq=False)
@@ -84,8 +85,12 @@ class _Walk:
         self._totals: set[int | None] = set()
         self._barren_tries = 0
 
-    async def run(self) -> None:
-        first = await self._get(0, self._pager.page_size(self._options.first_page))
+    async def run(self, first_listing: Listing | None) -> None:
+        limit = self._pager.page_size(self._options.first_page)
+        if first_listing is None:
+            first = await self._get(0, limit)
+        else:
+            first = _Page(0, limit, trio.Event(), first_listing)
         believable = 100_000 + 4 * (first.listing.total or 0) if first.listing else 0
         self._most = min(believable, self._options.max_entries)
         self._use(first)

@@ -96,6 +96,20 @@ class Listing(msgspec.Struct, frozen=True):
         return ()
 
 
+class Part(msgspec.Struct, frozen=True):
+    """The answer to one of several calls in one request."""
+
+    success: bool = False
+    data: Listing | None = None
+    error: Any = None
+
+
+class Compound(msgspec.Struct, frozen=True):
+    """The answer to several calls in one request, in their order."""
+
+    result: list[Part] = msgspec.field(default_factory=list)
+
+
 class Envelope(msgspec.Struct, Generic[T], frozen=True):
     success: bool
     data: T | None = None

@@ -39,12 +39,15 @@ class ListingOptions:
 class Load:
     """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
 
-    __slots__ = ("changes", "done", "error", "pages", "started_at", "step")
+    __slots__ = ("by_name", "changes", "done", "entries", "error", "listed_at_nas", "pages", "started_at", "step")
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
         self.step = trio.Event()
         self.pages = 0
+        self.entries: list[Inode] = []
+        self.by_name: dict[bytes, Inode] = {}
+        self.listed_at_nas: float | None = None  # by the NAS's clock, when its names were asked for
         self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
         self.done = False
         self.error: Exception | None = None

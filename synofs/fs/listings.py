@@ -165,28 +165,48 @@ class Listings:
         listing = directory.listing
         return listing is None or (listing.load is None and not (listing.complete and self._is_fresh(listing)))
 
-    def prefetch(self, directory: Inode, loaded: Callable[[], None]) -> None:
-        """List a directory that nobody has asked for yet; `loaded` is called when that has ended, well or not."""
-        used_at, use_count = (
-            (0.0, 0)
-            if directory.listing is None
-            else (
-                directory.listing.used_at,
-                directory.listing.use_count,
-            )
-        )
-        listing = self._start_load(directory)
-        listing.used_at, listing.use_count = used_at, use_count
-        listing.ahead = True
-        load = listing.load
+    def prefetch(self, directories: Sequence[Inode], ended: Callable[[], None]) -> None:
+        """List directories together that nobody has asked for yet; `ended` is called when that is over, well or not."""
+        loads = []
+        for directory in directories:
+            listing = directory.listing or self._new(directory)
+            if listing.load is None:
+                listing.load = Load(trio.current_time())
+                listing.ahead = True
+                loads.append((listing, listing.load))
         assert self._nursery is not None
+        self._nursery.start_soon(self._load_together, loads, ended)
 
-        async def watch() -> None:
-            while load is not None and not load.done:
-                await load.step.wait()
-            loaded()
+    async def _load_together(self, loads: list[tuple[Listing, Load]], ended: Callable[[], None]) -> None:
+        try:
+            if len(loads) == 1:
+                await self._load(*loads[0])
+                return
+            for listing, load in loads:
+                self._begin(listing, load)
+            async with trio.open_nursery() as nursery:
+                await self._store.list_dirs(
+                    [listing.directory.path() for listing, _ in loads],
+                    lambda number, page: self._take_page(*loads[number], page),
+                    lambda number, error: nursery.start_soon(self._loaded, *loads[number], error),
+                )
+        except Exception as exc:  # nobody foresaw it; here it would end the mount
+            for listing, load in loads:
+                if not load.done:
+                    await self._loaded(listing, load, exc)
+        finally:
+            for listing, load in loads:
+                self._end(listing, load)
+            ended()
 
-        self._nursery.start_soon(watch)
+    @staticmethod
+    def is_complete(directory: Inode) -> bool:
+        """Is it known what is in it, or was, some time ago?"""
+        return directory.listing is not None and directory.listing.complete
+
+    @property
+    def folders_at_once(self) -> int:
+        return self._store.folders_at_once
 
     def revalidation_cost(self, directory: Inode) -> int:
         """How many paths a `getinfo` must name to prove this old listing; 0 if that cannot be done."""
@@ -221,7 +241,7 @@ class Listings:
                 found = iter(await self._store.get_entries(paths))
             except Exception as error:
                 for listing in listings:
-                    self._end(listing, error)
+                    self._revalidated(listing, error)
                 return
             async with trio.open_nursery() as nursery:
                 for listing, entries in asked:
@@ -233,7 +253,7 @@ class Listings:
                             if entry is not None and inode.checked_at <= load.started_at:
                                 self._tell_if_known(inode, self._table.update(inode, entry, load.started_at))
                         listing.checked_at = load.started_at
-                        self._end(listing, None)
+                        self._revalidated(listing, None)
                     else:
                         nursery.start_soon(self._load, listing, load)
         finally:
@@ -254,14 +274,11 @@ class Listings:
         if inode.lookups and change is not Change.NOTHING:
             self._tell(inode, change)
 
-    def _end(self, listing: Listing, error: Exception | None) -> None:
-        """A load that did not list has ended."""
+    def _revalidated(self, listing: Listing, error: Exception | None) -> None:
         load = listing.load
         if load is not None:
             load.error = error
-            load.done = True
-            listing.load = None
-            load.advance()
+            self._end(listing, load)
 
     # ----- changes made here --------------------------------------------------------------------------------------
 
@@ -322,10 +339,7 @@ class Listings:
     def _start_load(self, directory: Inode) -> Listing:
         if directory.gone:
             raise NoEntry(directory.path())
-        listing = directory.listing
-        if listing is None:
-            listing = directory.listing = Listing(directory)
-            self._cached[directory.number] = listing
+        listing = directory.listing or self._new(directory)
         if listing.load is None:
             listing.load = Load(trio.current_time())
             assert self._nursery is not None, "run() has not been started"
@@ -333,39 +347,50 @@ class Listings:
         self._touch(listing)
         return listing
 
+    def _new(self, directory: Inode) -> Listing:
+        listing = directory.listing = self._cached[directory.number] = Listing(directory)
+        return listing
+
     async def _load(self, listing: Listing, load: Load) -> None:
-        directory = listing.directory
-        entries: list[Inode] = []
-        by_name: dict[bytes, Inode] = {}
-        if not listing.complete:
-            listing.entries, listing.by_name = entries, by_name
-        listed_at_nas = self._store.clock_seconds()
+        self._begin(listing, load)
+        error: Exception | None = None
         try:
-            await self._store.list_dir(
-                directory.path(), lambda page: self._take_page(listing, load, page, entries, by_name)
-            )
-        except Exception as caught:  # whoever waits raises it; here it would end the mount
-            error = self._told_of_a_share(directory, caught)
-            if not await self._recall(listing, load, error, entries, by_name):
-                load.error = listing.error = error
-                self._failed(listing, error, by_name)
-        else:
-            listing.listed_at_nas = listed_at_nas
-            self._complete(listing, load, entries, by_name)
+            try:
+                await self._store.list_dir(listing.directory.path(), lambda page: self._take_page(listing, load, page))
+            except Exception as exc:  # whoever waits raises it; here it would end the mount
+                error = exc
+            await self._loaded(listing, load, error)
         finally:
+            self._end(listing, load)
+
+    def _begin(self, listing: Listing, load: Load) -> None:
+        if not listing.complete:
+            listing.entries, listing.by_name = load.entries, load.by_name
+        load.listed_at_nas = self._store.clock_seconds()
+
+    async def _loaded(self, listing: Listing, load: Load, error: Exception | None) -> None:
+        """All pages are here, or none will come any more."""
+        if error is None:
+            listing.listed_at_nas = load.listed_at_nas
+            self._complete(listing, load)
+        else:
+            error = self._told_of_a_share(listing.directory, error)
+            if not await self._recall(listing, load, error):
+                load.error = listing.error = error
+                self._failed(listing, error, load.by_name)
+        self._end(listing, load)
+
+    @staticmethod
+    def _end(listing: Listing, load: Load) -> None:
+        if not load.done:
             load.done = True
-            listing.load = None
+            if listing.load is load:
+                listing.load = None
             load.advance()
 
-    def _take_page(
-        self,
-        listing: Listing,
-        load: Load,
-        page: Sequence[RemoteEntry],
-        entries: list[Inode],
-        by_name: dict[bytes, Inode],
-    ) -> None:
+    def _take_page(self, listing: Listing, load: Load, page: Sequence[RemoteEntry]) -> None:
         directory = listing.directory
+        entries, by_name = load.entries, load.by_name
         table = self._table
         for entry in page:
             name = kernel_name(entry.name)
@@ -394,9 +419,10 @@ class Listings:
         else:
             self._notifier.attributes_changed(inode)
 
-    def _complete(self, listing: Listing, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
+    def _complete(self, listing: Listing, load: Load) -> None:
         directory = listing.directory
-        self._overlay(directory, load, entries, by_name)
+        entries, by_name = load.entries, load.by_name
+        self._overlay(directory, load)
         if directory.listing is not listing:  # dropped meanwhile: the directory itself is gone
             listing.error = NoEntry(directory.path())
             self._abandon(by_name, kept={})
@@ -416,8 +442,9 @@ class Listings:
         if self._archive is not None and load.started_at > 0:
             self._archive.keep(directory.path(), [entry_of(inode) for inode in entries if inode.staged is None])
 
-    def _overlay(self, directory: Inode, load: Load, entries: list[Inode], by_name: dict[bytes, Inode]) -> None:
+    def _overlay(self, directory: Inode, load: Load) -> None:
         """Add what was made here: unsent files, and changes since the request was sent."""
+        entries, by_name = load.entries, load.by_name
         for name, inode in [*load.changes.items(), *self.local_names(directory).items()]:
             known = by_name.get(name)
             if known is inode:
@@ -439,9 +466,7 @@ class Listings:
             if inode.listed and kept.get(name) is not inode:
                 self._unlist(inode)
 
-    async def _recall(
-        self, listing: Listing, load: Load, error: Exception, entries: list[Inode], by_name: dict[bytes, Inode]
-    ) -> bool:
+    async def _recall(self, listing: Listing, load: Load, error: Exception) -> bool:
         """The NAS cannot be asked for a directory that is not in memory: show it as it was when it was last seen."""
         if self._archive is None or listing.complete or load.pages or not isinstance(error, Unavailable):
             return False
@@ -449,8 +474,8 @@ class Listings:
         if known is None:
             return False
         load.started_at = float("-inf")  # stale: the next use asks the NAS
-        self._take_page(listing, load, known, entries, by_name)
-        self._complete(listing, load, entries, by_name)
+        self._take_page(listing, load, known)
+        self._complete(listing, load)
         self.staleness.answers += 1
         return True
 
@@ -516,6 +541,8 @@ class Listings:
 
     def _evict(self, keep: Listing) -> None:
         """Drop the least recently used listings over the limit; those being read or loaded stay."""
+        if self._total_entries <= self._options.max_entries:
+            return
         for listing in list(self._cached.values()):
             if self._total_entries <= self._options.max_entries:
                 return

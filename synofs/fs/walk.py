@@ -26,15 +26,18 @@ class WalkOptions:
     steps: int = 2  # so many steps in a row make a walk
     think_seconds: float = 0.25  # a program asks for the next directory sooner, a person later
     first_window: int = 8
-    max_window: int = 128
+    max_window: int = 256
     loads_at_once: int = 5  # one of the NAS's six requests stays free for who is waiting
     batch_paths: int = 100  # in one `getinfo` that proves old listings
     max_scan: int = 2_000  # directories looked at to find the next ones
     max_walks: int = 4
 
 
+_MANY = 100  # folders: to look at fewer costs nothing
+
+
 class _Walk:
-    __slots__ = ("ahead", "by_number", "last", "read", "root", "served_at", "steps", "window")
+    __slots__ = ("ahead", "at_ease", "by_number", "last", "read", "root", "served_at", "steps", "window")
 
     def __init__(self, directory: Inode, read: bool) -> None:
         self.root = directory  # the walk is within it, as far as is known
@@ -43,6 +46,7 @@ class _Walk:
         self.served_at = 0.0
         self.steps = 0
         self.window = 0
+        self.at_ease = 0  # for so many steps all that comes next is known to be here
         self.by_number = False  # the order in which this walker visits the folders of one directory
         self.ahead: set[int] = set()  # listed for this walk and not used yet
 
@@ -83,13 +87,17 @@ class WalkPrefetch:
             walk.steps += 1
         if walk.steps >= self._options.steps:
             walk.window = max(walk.window, self._options.first_window)
-            self._fill(walk)
+            walk.at_ease = 0 if self._listings.wants_load(directory) else max(0, walk.at_ease - 1)
+            if not walk.at_ease:
+                self._fill(walk)
 
     def served(self, directory: Inode) -> None:
-        """The listing is there: from here on the walker thinks."""
+        """The listing is there: from here on the walker thinks, and what is below is known."""
         for walk in self._walks:
             if walk.last is directory:
                 walk.served_at = trio.current_time()
+                if walk.window and not walk.at_ease:
+                    self._fill(walk)
 
     def _walk_of(self, directory: Inode) -> _Walk | None:
         """The walk whose last step this may follow: below it, beside it, or beside one of its parents."""
@@ -119,26 +127,46 @@ class WalkPrefetch:
                 return
 
     def _fill(self, walk: _Walk) -> None:
-        if self._loading >= self._options.loads_at_once or len(walk.ahead) >= walk.window:
+        # What is below the walker comes first. While that is not known, half of the window is kept for it.
+        room = walk.window if self._listings.is_complete(walk.last) else walk.window // 2
+        together = self._folders_together(walk)
+        # Each step of the walker makes room for one folder: better to wait for more, and ask for them together.
+        if self._loading >= self._options.loads_at_once or (walk.ahead and len(walk.ahead) + together > room):
             return
-        batch: list[Inode] = []
+        unlisted: list[Inode] = []
+        old: list[Inode] = []
         paths = 0
         for directory in self._next_unlisted(walk):
             cost = self._listings.revalidation_cost(directory)
-            if batch and (not cost or paths + cost > self._options.batch_paths):
-                break
-            walk.ahead.add(directory.number)
             if 0 < cost <= self._options.batch_paths // 2:
-                batch.append(directory)
+                if unlisted or paths + cost > self._options.batch_paths:
+                    break
+                old.append(directory)
+                walk.ahead.add(directory.number)
                 paths += cost
             else:
-                self._loading += 1
-                self._listings.prefetch(directory, lambda: self._loaded(walk))
-            if self._loading >= self._options.loads_at_once or len(walk.ahead) >= walk.window:
+                if old:
+                    break
+                unlisted.append(directory)
+            if len(unlisted) >= together:
+                self._list(walk, unlisted)
+                unlisted = []
+            if self._loading >= self._options.loads_at_once or len(walk.ahead) + len(unlisted) >= room:
                 break
-        if batch:
+        if unlisted and self._loading <= self._options.loads_at_once // 2:
+            self._list(walk, unlisted)
+        if old:
             self._loading += 1
-            self._listings.revalidate(batch, lambda: self._loaded(walk))
+            self._listings.revalidate(old, lambda: self._loaded(walk))
+
+    def _list(self, walk: _Walk, directories: list[Inode]) -> None:
+        self._loading += 1
+        walk.ahead.update(directory.number for directory in directories)
+        self._listings.prefetch(directories, lambda: self._loaded(walk))
+
+    def _folders_together(self, walk: _Walk) -> int:
+        """Few while the window is small: requests go side by side first, for their answers come sooner."""
+        return max(1, min(self._listings.folders_at_once, walk.window // self._options.loads_at_once))
 
     def _loaded(self, walk: _Walk) -> None:
         self._loading -= 1
@@ -147,9 +175,14 @@ class WalkPrefetch:
 
     def _next_unlisted(self, walk: _Walk) -> Iterator[Inode]:
         """Directories that follow the walker in pre-order and have no fresh listing, up to the walk's root."""
+        seen = found = 0
         for directory in islice(_following(walk.last, walk.root, walk.by_number), self._options.max_scan):
+            seen += 1
             if not directory.gone and directory.number not in walk.ahead and self._listings.wants_load(directory):
+                found += 1
                 yield directory
+        if not found and not walk.ahead and seen >= _MANY:
+            walk.at_ease = seen // 2  # a second walk over the same tree would look at all of it at each step
 
 
 def _following(start: Inode, root: Inode, by_number: bool) -> Iterator[Inode]:

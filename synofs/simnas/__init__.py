@@ -19,5 +19,5 @@ What a real NAS has and this one has not:
 - Creation times: `crtime` is taken by Upload and lost; the earliest of mtime and ctime is shown.
 - 7z, encrypted archives: Compress answers 1300.
 - Methods of which only the name is known: 103, or the code they give without arguments.
-- SYNO.Entry.Request (compound calls), SYNO.API.Encryption, Auth.resume, DSM 5.
+- SYNO.API.Encryption, Auth.resume, DSM 5.
 """

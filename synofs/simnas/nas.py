@@ -42,6 +42,9 @@ class Nas:
         self.options = options
         self.quirks = options.quirks
         self.apis = api_map(options.dsm)
+        if options.quirks.compound == "absent":
+            del self.apis["SYNO.Entry.Request"]
+        self.answer: Callable[[Call], Awaitable[Answer]] = _nobody  # one call within another, set by the web API
         self.sessions = Sessions(options)
         self.shares = Shares(options.shares, options.quirks, recycle_bin=options.recycle_bin)
         self.volume = Volume(self.shares, options.volume_bytes, options.quota_bytes)
@@ -123,6 +126,10 @@ class Call:
 # What a method returns: the content of `data` (None: no data), or a whole HTTP response.
 Answer = Any | Response
 Method = Callable[[Call], Awaitable[Answer]]
+
+
+async def _nobody(call: Call) -> Answer:
+    raise ApiError(100)
 
 
 def blocking(work: Callable[[Call], Answer]) -> Method:

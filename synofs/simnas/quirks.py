@@ -63,6 +63,13 @@ class Quirks:
         "login", "call", about="an account without File Station: 402 at login, or 105 at each call"
     )
 
+    compound: str = _quirk(
+        "works",
+        "not-for-files",
+        "absent",
+        about="SYNO.Entry.Request takes File Station's methods (undocumented), or answers 103, or is not there",
+    )
+
     # listing
     missing_getinfo: str = _quirk(
         "code", "stub", about="getinfo of a missing path: {code, path}, or a record without a name (7.3)"

@@ -21,6 +21,7 @@ class Stats:
 
     def reset(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.nested: Counter[str] = Counter()  # within a compound call, which is counted above
         self.bytes_sent = 0
         self.bytes_received = 0
         self.connections = 0
@@ -45,6 +46,7 @@ class Stats:
     def as_json(self, sessions: int) -> dict[str, Any]:
         return {
             "calls": dict(sorted(self.calls.items())),
+            "nested": dict(sorted(self.nested.items())),
             "bytes_sent": self.bytes_sent,
             "bytes_received": self.bytes_received,
             "sessions": sessions,

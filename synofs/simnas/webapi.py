@@ -38,6 +38,7 @@ class WebApi:
 
     def __init__(self, nas: Nas) -> None:
         self._nas = nas
+        nas.answer = lambda call: self._answer(call, "entry.cgi")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, self._counting(scope, receive))

@@ -193,10 +193,14 @@ def success(data: Any, quirks: Quirks) -> bytes:
 
 def failure(error: ApiError, quirks: Quirks) -> bytes:
     """The body of a refusal. The HTTP status of it is 200."""
+    return encode_json(refusal(error), quirks)
+
+
+def refusal(error: ApiError) -> dict[str, Any]:
     body: dict[str, Any] = {"code": error.code}
     if error.errors is not None:
         body["errors"] = error.errors
-    return encode_json({"error": body, "success": False}, quirks)
+    return {"error": body, "success": False}
 
 
 def encode_json(value: Any, quirks: Quirks) -> bytes:

@@ -60,14 +60,14 @@ def _ratio(goal: str, series: Series, other: Series | None, at_least: float) -> 
 
 def _walk(figures: _Figures) -> Iterator[Verdict]:
     for line, step, series in figures.steps("walk", "cold"):
-        lists = series.typical.requests["List.list"] + series.typical.requests["List.list_share"]
+        lists = series.typical.listings
         folders = series.folders
         if folders:
             yield Verdict(f"{step}, {line}: list calls <= folders + 2", lists <= folders + 2, f"{lists} for {folders}")
         if line.latency_ms:
             yield from _ratio(">= 4 x as fast as rclone's defaults", series, figures.other(series, "rclone"), 4)
             yield from _ratio(">= 4 x as fast as sshfs's defaults", series, figures.other(series, "sshfs"), 4)
-            limit = series.typical.requests.total() * line.latency_ms / 1000 / MAX_REQUESTS
+            limit = lists * line.latency_ms / 1000 / MAX_REQUESTS
             if not limit:
                 continue
             found = f"{series.seconds / limit:.2f} x ({series.seconds:.3g} s, {limit:.3g} s)"
@@ -80,7 +80,7 @@ def _walk(figures: _Figures) -> Iterator[Verdict]:
             tuned = figures.other(series, "rclone-tuned")
             yield from _ratio("with 16 at once no slower than rclone's pre-crawl", series, tuned, 1)
     for _, _, series in figures.steps("ls", "ls"):
-        lists = series.typical.requests["List.list"]
+        lists = series.typical.listings
         yield Verdict("one ls causes no crawl: at most 2 list calls", lists <= 2, str(lists))
     for line, step, series in figures.steps("walk", "again"):
         yield from _no_requests(line, step, series)

@@ -126,6 +126,9 @@ class Server(ABC):
     def peak_requests(self) -> int:
         return 0  # it is not told
 
+    def listings(self) -> int:
+        return 0  # it is not told
+
     def stop(self) -> None:
         if self._line is not None:
             self._line.stop()
@@ -161,6 +164,12 @@ class SimulatedNas(Server):
 
     def peak_requests(self) -> int:
         return int(self.stats().get("peak_concurrency", 0))
+
+    def listings(self) -> int:
+        """Folders, or pages of them, that were listed, alone or together with others."""
+        stats = self.stats()
+        names = ("SYNO.FileStation.List.list", "SYNO.FileStation.List.list_share")
+        return sum(stats[kind].get(name, 0) for kind in ("calls", "nested") for name in names)
 
     def requests(self) -> Counter[str]:
         return Counter({name.removeprefix("SYNO.FileStation."): n for name, n in self.stats()["calls"].items()})

@@ -46,6 +46,7 @@ class Measurement:
     cpu_seconds: float = 0.0
     memory_bytes: int | None = None  # added since the mount was fresh
     peak_requests: int = 0  # at once, as the simulated NAS saw it
+    listings: int = 0  # folders (and pages of them) that it listed; several may go together in one request
 
 
 @dataclass
@@ -94,6 +95,7 @@ class Series:
                 "cpu_seconds": typical.cpu_seconds,
                 "memory_bytes": typical.memory_bytes,
                 "peak_requests": typical.peak_requests,
+                "listings": typical.listings,
             }
         return shown
 
@@ -204,6 +206,7 @@ class Watch:
         stage.server.reset_peaks()
         self._line = stage.server.line.stats()
         self._requests = stage.server.requests()
+        self._listings = stage.server.listings()
         self._started = time.perf_counter()
 
     def seconds(self) -> float:
@@ -230,6 +233,7 @@ class Watch:
             bytes_up=line["bytes_up"] - self._line["bytes_up"],
             connections=line["connections"] - self._line["connections"],
             peak_requests=self._stage.server.peak_requests(),
+            listings=self._stage.server.listings() - self._listings,
         )
         if self._mount is not None:
             measurement.cpu_seconds = self._mount.cpu_seconds() - self._cpu

@@ -44,7 +44,7 @@ def put(results: Results, step: str, contestant: str, *seconds: float, calls: in
     series = results.of("walk", step, FAR, contestant)
     series.folders = folders
     for taken in seconds:
-        series.measurements.append(Measurement(taken, Counter({"List.list": calls} if calls else {})))
+        series.measurements.append(Measurement(taken, Counter({"List.list": calls} if calls else {}), listings=calls))
     return series
 
 

@@ -94,7 +94,7 @@ ODD_BUILD = [
         "raw-taskid=never", "raw-brackets=broken", "raw-createfolder=ignored", "numbers=string", "gzip=off",
         "missing-getinfo=stub", "missing-download=404", "overwrite-absent=1805", "upload-replaces=in-place",
         "existing-folder=success", "illegal-name=408", "not-empty=414", "copymove-failure=error",
-        "tiny-tasks=always", "device-id=absent", "dead-sid=106",
+        "tiny-tasks=always", "device-id=absent", "dead-sid=106", "compound=not-for-files",
     )
     for argument in ("--quirk", quirk)
 ]  # fmt: skip
@@ -102,7 +102,7 @@ OTHER_BUILD = [
     argument
     for quirk in (
         "missing-download=408", "range-requests=ignored", "not-empty=421", "copymove-failure=599", "late-tasks=yes",
-        "tiny-tasks=never",
+        "tiny-tasks=never", "compound=absent",
     )
     for argument in ("--quirk", quirk)
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import BinaryIO
 
 import trio
@@ -17,9 +18,12 @@ from synofs.remote import (
     NotEmpty,
     NotFound,
     OnData,
+    OnListed,
     OnPage,
+    OnPageOf,
     OnProgress,
     RemoteEntry,
+    RemoteError,
     Rights,
     Space,
 )
@@ -47,6 +51,17 @@ class MemoryStore:
         entries = [self._entry(child) for child in children]
         for start in range(0, len(entries), PAGE_ENTRIES):
             on_page(entries[start : start + PAGE_ENTRIES])
+
+    folders_at_once = 1
+
+    async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
+        for number, path in enumerate(paths):
+            try:
+                await self.list_dir(path, partial(on_page, number))
+            except RemoteError as exc:
+                on_listed(number, exc)
+            else:
+                on_listed(number, None)
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         await trio.lowlevel.checkpoint()

@@ -90,6 +90,43 @@ async def test_a_folder_that_is_not_there_cannot_be_listed(far: FarSide) -> None
         assert caught.value.path == path
 
 
+async def test_folders_that_are_listed_together_are_as_if_listed_alone(far: FarSide) -> None:
+    paths = [f"{far.root}/{name}" for name in ("empty", "some", "none", "file", "many", 'odd "]}, é')]
+    for path in paths:
+        if path.endswith("file"):
+            far.put(path, b"x")
+        elif not path.endswith("none"):
+            far.make_dir(path)
+    for number in range(3):
+        far.put(f"{far.root}/some/{number}", b"x" * number)
+        far.put(f'{far.root}/odd "]}}, é/{number}', b"x")
+    for number in range(45):
+        far.put(f"{far.root}/many/{number:04}", b"x")
+
+    alone: list[list[RemoteEntry] | type[Exception]] = []
+    for path in paths:
+        try:
+            alone.append(sorted(await listed(far, path)))
+        except remote.RemoteError as error:
+            alone.append(type(error))
+    for _ in range(2):  # it may have learned the first time that the NAS does not do that
+        entries: list[list[RemoteEntry]] = [[] for _ in paths]
+        ends: dict[int, Exception | None] = {}
+
+        def on_listed(number: int, error: Exception | None, ends: dict[int, Exception | None] = ends) -> None:
+            assert number not in ends
+            ends[number] = error
+
+        def on_page(number: int, page: Sequence[RemoteEntry], entries: list[list[RemoteEntry]] = entries) -> None:
+            entries[number].extend(page)
+
+        await far.store.list_dirs(paths, on_page, on_listed)
+        together = [
+            sorted(found) if ends[number] is None else type(ends[number]) for number, found in enumerate(entries)
+        ]
+        assert together == alone
+
+
 async def test_a_file_is_no_folder(far: FarSide) -> None:
     far.put(f"{far.root}/file", b"x")
     with pytest.raises(remote.RemoteError):

@@ -65,8 +65,10 @@ class Nas:
 
     @property
     def listings(self) -> int:
-        calls = self.calls
-        return calls.get("list", 0) + calls.get("list_share", 0)
+        """Folders, or pages of them, that were listed, alone or together with others."""
+        stats = self.stats
+        names = ("SYNO.FileStation.List.list", "SYNO.FileStation.List.list_share")
+        return sum(stats[kind].get(name, 0) for kind in ("calls", "nested") for name in names)
 
     def fault(self, kind: str, **fields: object) -> None:
         self._ask("POST", "faults", {"kind": kind, **fields})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -19,7 +20,9 @@ from synofs.remote import (
     NotADirectory,
     NotFound,
     OnData,
+    OnListed,
     OnPage,
+    OnPageOf,
     RemoteEntry,
     Rights,
     ShortBody,
@@ -88,6 +91,7 @@ class MemoryStore:
         self.calls: list[Call] = []
         self.bytes_sent = 0
         self.downloads_ended = 0  # of their own accord
+        self.folders_at_once = 1
         self.ranges_ignored = False
         self.ignores_ranges = False
         self.piece_seconds = 0.0  # how long each piece takes
@@ -177,6 +181,16 @@ class MemoryStore:
         for start in range(0, max(1, len(entries)), self.page_entries):
             await self._point("page", path)
             on_page(entries[start : start + self.page_entries])
+
+    async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
+        self.calls.append(Call("list_dirs", " ".join(paths)))
+        for number, path in enumerate(paths):
+            try:
+                await self.list_dir(path, partial(on_page, number))
+            except Exception as exc:
+                on_listed(number, exc)
+            else:
+                on_listed(number, None)
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         subject = " ".join(paths)

@@ -115,6 +115,46 @@ async def test_a_walk_has_up_to_five_listings_under_way_and_lists_each_folder_on
     nursery.cancel_scope.cancel()
 
 
+async def test_folders_of_a_walk_are_listed_together_where_the_nas_can_do_that(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    store.folders_at_once = 16
+    folders = tree(store, "/s/t", 3, 6)
+    root = await folder(fs, b"s", b"t")
+    store.reset()
+    walker = Walker(fs)
+    await walker.walk(root)
+    await wait_all_tasks_blocked()
+    assert walker.visited == folders
+    assert store.count("list_dir") == folders, "each folder once"
+    together = store.asked("list_dirs")
+    assert max(len(call.subject.split()) for call in together) <= 16
+    in_company = sum(len(call.subject.split()) for call in together)
+    assert len(together) + folders - in_company < folders / 4, "requests"
+
+
+async def test_a_second_walk_over_what_is_known_asks_nothing_and_looks_at_little(
+    store: MemoryStore, fs: Filesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = tree(store, "/s/t", 3, 6)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await wait_all_tasks_blocked()
+    store.reset()
+    looks = 0
+    wants_load = fs._listings.wants_load
+
+    def counted(directory: Inode) -> bool:
+        nonlocal looks
+        looks += 1
+        return wants_load(directory)
+
+    monkeypatch.setattr(fs._listings, "wants_load", counted)
+    await Walker(fs).walk(root)
+    assert store.calls == []
+    assert looks < 20 * folders
+
+
 async def test_one_ls_however_deep_lists_only_what_is_on_its_way(store: MemoryStore, fs: Filesystem) -> None:
     tree(store, "/s/t", 4, 3)
     deep = await folder(fs, b"s", b"t", b"d1", b"d1", b"d1")
