@@ -219,7 +219,10 @@ class FileStore:
         entry = {"credentials": credentials, "fingerprint": saved.fingerprint, "ca_file": saved.ca_file}
         self._write({**entries, url: {**entry, "in_keyring": in_keyring}})
         if not in_keyring and entries.get(url, {}).get("in_keyring"):
-            self._delete_from_keyring(url)
+            try:
+                self._delete_from_keyring(url)
+            except Failure:  # it is locked, which may be why the file was asked for
+                place += "; an older one is still in the keyring"
         return place
 
     def forget(self, url: str) -> str | None:

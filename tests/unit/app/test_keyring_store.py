@@ -9,6 +9,7 @@ from pathlib import Path
 import keyring
 import pytest
 from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
 
 from synofs.app import keyring_store
 from synofs.app.credentials import FileStore, Keep, SavedSignIn
@@ -52,6 +53,16 @@ class Silent(InMemory):
 class Broken(InMemory):
     def get_password(self, service: str, username: str) -> str | None:
         raise OSError("the bus is gone")
+
+
+class Closed(InMemory):
+    """As one whose owner does not unlock it."""
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise KeyringLocked("Failed to unlock the collection!")
+
+    def delete_password(self, service: str, username: str) -> None:
+        raise KeyringLocked("Failed to unlock the collection!")
 
 
 def use(backend: KeyringBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +115,19 @@ def test_a_keyring_that_forgets_is_no_place_to_save(
     use(Broken(), monkeypatch)
     assert "the bus is gone" in store.save(URL, SIGN_IN)
     assert json.loads((tmp_path / "sign-ins.json").read_text())[URL]["credentials"]["password"] == "hunter2"
+
+
+@pytest.mark.parametrize("keep", [Keep.FILE, Keep.BEST])
+def test_a_keyring_that_is_closed_now_does_not_keep_a_new_sign_in_from_the_file(
+    keep: Keep, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what the message about a closed keyring tells to do."""
+    use(InMemory(), monkeypatch)
+    store.save(URL, SIGN_IN)
+    use(Closed(), monkeypatch)
+    assert store.save(URL, SIGN_IN, keep).endswith("; an older one is still in the keyring")
+    assert store.load(URL) == SIGN_IN
+    assert store.kept_in(URL) is Keep.FILE
 
 
 def test_what_a_keyring_lost_is_told(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
