@@ -35,6 +35,10 @@ class StaleInode(FilesystemError):
     """The kernel speaks of an inode or a version of a file that is no more."""
 
 
+class VersionNotShown(FilesystemError):
+    """A name stands for a version that nobody here was shown, so it is not replaced."""
+
+
 class BadHandle(FilesystemError):
     """The kernel speaks of a handle that is not open."""
 

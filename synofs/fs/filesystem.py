@@ -70,6 +70,7 @@ class SilentNotifier:
 
     def content_changed(self, inode: Inode) -> None: ...
     def attributes_changed(self, inode: Inode) -> None: ...
+    def attributes_before_answer(self, inode: Inode) -> None: ...
     def entry_appeared(self, parent: Inode, name: bytes) -> None: ...
     def entry_gone(self, parent: Inode, inode: Inode) -> None: ...
 
@@ -90,7 +91,7 @@ class Filesystem:
         self.options = options
         self._store = store
         self._reader = reader
-        notifier = notifier or SilentNotifier()
+        self._notifier = notifier = notifier or SilentNotifier()
         self.inodes = InodeTable("/" + options.share if options.share else "/")
         self._archive = archive
         listing_options = ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds, serve_stale=options.serve_stale)
@@ -297,6 +298,7 @@ class Filesystem:
                 inode.writers -= 1
         outgrown = self._reader.outgrown(inode.number, inode.fingerprint)
         keep_pages = inode.staged is not None or (inode.kernel_cached == inode.fingerprint and not outgrown)
+        self._notifier.attributes_before_answer(inode)
         return self._add_handle(inode, flags, seen=keep_pages, access=access), keep_pages
 
     def _check_rights(self, inode: Inode, flags: int) -> None:
@@ -350,7 +352,9 @@ class Filesystem:
         if trio.current_time() < handle.unanswered_until:
             raise Unanswered(handle.inode.path())
         try:
-            return await self._read_following(handle, offset, length)
+            data = await self._read_following(handle, offset, length)
+            self._notifier.attributes_before_answer(handle.inode)
+            return data
         except NotFound as error:
             raise StaleInode(handle.inode.path()) from error
         except (TimedOut, trio.Cancelled):
@@ -415,12 +419,16 @@ class Filesystem:
 
     async def write(self, number: int, offset: int, data: bytes) -> int:
         handle = self._files.get(number)
-        inode = handle.inode
-        seen = None
-        if handle.reader.served and handle.readable and handle.version not in (inode.fingerprint, inode.own_version):
-            seen = handle.version  # an edit of a version that somebody has replaced
-        await self._writable_half().write(inode, offset, data, append=handle.append, version=seen)
+        version = self._replaced_version(handle)
+        await self._writable_half().write(handle.inode, offset, data, append=handle.append, version=version)
         return len(data)
+
+    def _replaced_version(self, handle: FileHandle) -> Fingerprint | None:
+        """What an edit through this handle starts from, if its program has read a version that somebody else has
+        replaced since; whether that one was written here makes no difference."""
+        inode = handle.inode
+        has_read = handle.reader.served and handle.readable
+        return handle.version if has_read and inode.fingerprint not in (handle.version, inode.own_version) else None
 
     async def flush(self, number: int) -> None:
         """close(2) of one descriptor. What it promises depends on the write mode."""
@@ -465,7 +473,8 @@ class Filesystem:
         if size is not None:
             if not inode.rights & Rights.WRITE:
                 raise AccessDenied(inode.path())
-            await writes.truncate(inode, size)
+            version = None if number is None else self._replaced_version(self._files.get(number))
+            await writes.truncate(inode, size, version)
         if mtime_ns is not None:
             await writes.set_mtime(inode, mtime_ns)
         if number is None:

@@ -61,6 +61,7 @@ class Inode:
         "parent",
         "rights",
         "shown_mtime_ns",
+        "shown_version",
         "size",
         "staged",
         "writers",
@@ -85,10 +86,18 @@ class Inode:
         self.kernel_entry: object | None = None  # the border's reusable reply object; dropped when attributes change
         self.kernel_cached: Fingerprint | None = None  # the version whose pages the kernel may hold
         self.staged: StagedFile | None = None  # unsent content: size and mtime are then ours, not the NAS's
+        self.shown_version: Fingerprint | None = None  # the one whose attributes the kernel was told last
         self.own_version: Fingerprint | None = None  # the version that was written here last
         self.own_md5: str | None = None  # of that, where size and time do not tell it from its successor
         self.writers = 0  # handles open for writing
         self.shown_mtime_ns: int | None = None  # a time given to this version here, which the NAS cannot be told
+
+    @property
+    def replaceable_version(self) -> Fingerprint:
+        """The version that programs here know of. We may know of a newer one that nobody was shown."""
+        if self.shown_version is None or self.fingerprint == self.own_version:
+            return self.fingerprint
+        return self.shown_version
 
     @property
     def fingerprint(self) -> Fingerprint:

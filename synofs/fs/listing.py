@@ -19,6 +19,10 @@ class Notifier(Protocol):
     def attributes_changed(self, inode: Inode) -> None:
         """Only attributes changed (access rights, times)."""
 
+    def attributes_before_answer(self, inode: Inode) -> None:
+        """The call that is about to be answered shall go on with the present attributes: at the size that it knows,
+        the kernel cuts off what is read. The inode is in use, so that the kernel waits for nobody."""
+
     def entry_appeared(self, parent: Inode, name: bytes) -> None:
         """The name may be cached as missing."""
 

@@ -20,7 +20,15 @@ from contextlib import asynccontextmanager
 import trio
 
 from synofs.content.journal import Changes, Move
-from synofs.fs.errors import AccessDenied, DeadlineExceeded, EntryExists, IsADirectory, NoEntry, NotADirectory
+from synofs.fs.errors import (
+    AccessDenied,
+    DeadlineExceeded,
+    EntryExists,
+    IsADirectory,
+    NoEntry,
+    NotADirectory,
+    VersionNotShown,
+)
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fs.listing import Notifier
 from synofs.fs.listings import Listings
@@ -29,7 +37,7 @@ from synofs.fs.names import printable
 from synofs.fs.namespace import Namespace, is_open, path_of
 from synofs.fs.uploads import version_of
 from synofs.fs.writes import Writes
-from synofs.remote import Fingerprint, RemoteError, Rights
+from synofs.remote import Changed, Fingerprint, RemoteError, Rights
 
 log = logging.getLogger(__name__)
 
@@ -167,14 +175,14 @@ class Renames:
             attempt = await target.staged.attempt_with_md5()
             staged.inherit(target.staged.base, target.staged.base_md5, attempt)
         elif target is not None:
-            staged.inherit(*version_of(target), None)
+            staged.inherit(*version_of(target, target.replaceable_version), None)
         await self._settle(rename, None)
 
     async def _rename_on_nas(self, rename: _Rename) -> None:
         inode, target = rename.inode, rename.target
         replaces: Fingerprint | None = None
         if target is not None:
-            replaces = target.staged.base if target.staged is not None else target.fingerprint
+            replaces = target.staged.base if target.staged is not None else target.replaceable_version
         noted = self._depend_on(inode.path()) or bool(self._dirty.at_or_below(inode))
         noted = noted or (target is not None and target.staged is not None)
         await self._writes.area.flush()  # an upload that is done must not come back under the old name after a crash
@@ -183,6 +191,8 @@ class Renames:
         try:
             async with self._names.doubtful(old_parent, rename.new_parent):
                 move = await self._mover.move(inode.path(), rename.dest, replaces=replaces, noted=noted)
+        except Changed as changed:
+            raise VersionNotShown(str(changed)) from changed
         except OutcomeUnknown as unknown:
             assert self._nursery is not None
             self._nursery.start_soon(self._lose_patience, rename, unknown.error)

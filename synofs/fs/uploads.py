@@ -224,7 +224,7 @@ def is_temporary(error: Exception) -> bool:
     return True  # a bug or the local disk: never give a file up for that
 
 
-def version_of(inode: Inode) -> tuple[Fingerprint, str | None]:
+def version_of(inode: Inode, version: Fingerprint | None = None) -> tuple[Fingerprint, str | None]:
     """The version that an edit of a clean inode starts from, and its MD5 where that is needed to tell it."""
-    version = inode.fingerprint
+    version = version or inode.fingerprint
     return version, inode.own_md5 if inode.own_version == version else None

@@ -259,11 +259,12 @@ class Writes:
                 await trio.lowlevel.checkpoint()  # sent, or put aside, while we waited: begin anew
         self.dirty.show(inode)
 
-    async def truncate(self, inode: Inode, size: int) -> None:
+    async def truncate(self, inode: Inode, size: int, version: Fingerprint | None = None) -> None:
+        """`version`: as for `write`."""
         while True:
-            if inode.staged is None and inode.size == size:
+            if inode.staged is None and inode.size == size and version is None:
                 return
-            staged = inode.staged or await self.begin(inode, empty=size == 0)
+            staged = inode.staged or await self.begin(inode, empty=size == 0, version=version)
             if size > staged.size:
                 self._check_room(size - staged.size)
             try:

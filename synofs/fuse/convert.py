@@ -37,6 +37,7 @@ def missing_entry(valid_seconds: float) -> pyfuse3.EntryAttributes:
 
 
 def _build(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
+    inode.shown_version = inode.fingerprint
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.number
     entry.st_mode = (stat.S_IFDIR if inode.is_dir else stat.S_IFREG) | fs.mode(inode)

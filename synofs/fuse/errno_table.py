@@ -32,6 +32,8 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     fs.AccessDenied: Verdict(errno.EACCES, _QUIET),
     fs.ReadOnlyFilesystem: Verdict(errno.EROFS, _QUIET),
     fs.StaleInode: Verdict(errno.ESTALE, _QUIET),
+    # Not ESTALE: Linux would look at the name again and repeat the rename by itself.
+    fs.VersionNotShown: Verdict(errno.EBUSY, _TELL),
     fs.BadHandle: Verdict(errno.EBADF, _TELL),
     # EPERM is what link(2), symlink(2) and mknod(2) document for a filesystem without such things.
     fs.NotSupported: Verdict(errno.EPERM, _QUIET),

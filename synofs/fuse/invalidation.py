@@ -19,6 +19,8 @@ from synofs.fs.inodes import Inode
 
 log = logging.getLogger(__name__)
 
+_ASKED_FOR = object()  # in place of a reply: the kernel asks before it uses what it knows
+
 
 class KernelNotifier:
     """`fs.listing.Notifier` for a mounted filesystem."""
@@ -39,6 +41,12 @@ class KernelNotifier:
     def attributes_changed(self, inode: Inode) -> None:
         self._inodes.setdefault(inode.number, True)
         self._work.set()
+
+    def attributes_before_answer(self, inode: Inode) -> None:
+        if inode.kernel_entry is None:  # they have changed since the kernel was told
+            with contextlib.suppress(OSError):
+                pyfuse3.invalidate_inode(inode.number, True)
+            inode.kernel_entry = _ASKED_FOR
 
     def entry_appeared(self, parent: Inode, name: bytes) -> None:
         if parent.lookups:

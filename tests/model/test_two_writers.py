@@ -77,6 +77,47 @@ def test_an_edit_of_a_file_that_somebody_removed_is_kept(tmp_path: Path, mode: s
         assert (served / "a").read_bytes() == b"ours"
 
 
+def test_a_save_by_rename_does_not_replace_a_version_that_was_not_shown(tmp_path: Path) -> None:
+    """The kernel repeats by itself what fails with ESTALE, and would replace what it has only looked up."""
+    with live_mount(tmp_path, "--dir-ttl", "600", "--attr-ttl", "600") as (mount, served):
+        written_by_somebody_else(served / "a", b"first", age=100)
+        assert (mount.root / "a").read_bytes() == b"first"
+        (mount.root / "a.tmp").write_bytes(b"ours")
+        written_by_somebody_else(served / "a", b"theirs, longer", age=50)
+        with pytest.raises(OSError, match="busy"):
+            os.rename(mount.root / "a.tmp", mount.root / "a")
+        assert (served / "a").read_bytes() == b"theirs, longer"
+        assert (mount.root / "a.tmp").read_bytes() == b"ours"
+        mount.refresh()
+        assert (mount.root / "a").read_bytes() == b"theirs, longer"
+        os.rename(mount.root / "a.tmp", mount.root / "a")
+        assert (served / "a").read_bytes() == b"ours"
+
+
+def test_what_is_opened_after_a_change_is_read_to_its_present_end(tmp_path: Path) -> None:
+    """Whatever size the kernel remembers: the mount learns of the change in open(2) itself."""
+    short = 0
+    with live_mount(tmp_path, "--dir-ttl", "1", "--attr-ttl", "1") as (mount, served):
+        for round_ in range(3):
+            name = f"log{round_}"
+            written_by_somebody_else(served / name, b"x" * 100, age=100)
+            mount.refresh()
+            fd = os.open(mount.root / name, os.O_RDONLY)
+            assert len(os.read(fd, 1000)) == 100
+            os.close(fd)
+            written_by_somebody_else(served / name, b"x" * 200, age=50)
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                fd = os.open(mount.root / name, os.O_RDONLY)
+                size, found = os.fstat(fd).st_size, len(os.read(fd, 1000))
+                os.close(fd)
+                short += size != found
+                if found == 200:
+                    break
+            assert found == 200
+    assert short == 0
+
+
 def test_the_same_bytes_from_both_sides_are_no_conflict(tmp_path: Path, mode: str) -> None:
     with live_mount(tmp_path, "--write-mode", mode, "--dir-ttl", "600") as (mount, served):
         written_by_somebody_else(served / "a", b"first", age=100)

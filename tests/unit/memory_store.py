@@ -248,6 +248,9 @@ class RecordingNotifier:
     def content_changed(self, inode) -> None:
         self.told.append(("content", inode.path()))
 
+    def attributes_before_answer(self, inode) -> None:
+        pass
+
     def attributes_changed(self, inode) -> None:
         self.told.append(("attributes", inode.path()))
 

@@ -9,8 +9,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from synofs.fs.errors import AccessDenied, DirectoryNotEmpty, EntryExists, IsADirectory, NoEntry, NotADirectory
-from synofs.remote import Changed, InputOutput, NotEmpty, PermissionDenied, TimedOut, Unreachable
+from synofs.fs.errors import (
+    AccessDenied,
+    DirectoryNotEmpty,
+    EntryExists,
+    IsADirectory,
+    NoEntry,
+    NotADirectory,
+    VersionNotShown,
+)
+from synofs.remote import InputOutput, NotEmpty, PermissionDenied, TimedOut, Unreachable
 from tests.trees import revealing
 from tests.unit.content_write.nas import SECOND, Nas
 from tests.unit.content_write.rig import PATIENCE, Rig
@@ -141,7 +149,7 @@ async def test_a_version_that_was_not_shown_here_is_not_replaced(rig: Rig, nas: 
     dest = "/s/b/f" if source == "/s/a/f" else "/s/b/x"
     await rig.names("/s/b")
     nas.write(dest, b"theirs")
-    with pytest.raises(Changed):
+    with pytest.raises(VersionNotShown):
         await rig.rename(source, dest)
     assert rig.visible() == {source: b"ours", dest: b"theirs"}
     assert rig.area.journal.moves() == []

@@ -87,6 +87,39 @@ async def test_an_edit_of_what_was_read_is_not_put_over_a_version_that_was_not(
     assert ours(rig) == b"OUR content"
 
 
+async def test_an_edit_of_what_was_written_here_is_not_put_over_a_version_that_was_not_read(
+    rig: Rig, nas: Nas, conflict_logs: None
+) -> None:
+    await rig.create("/s/f", b"our first")
+    await rig.flushed()
+    number = await rig.open("/s/f", os.O_RDWR)
+    assert await rig.read_all(number) == b"our first"
+    nas.write("/s/f", b"their content")
+    await rig.fs.refresh("/s")
+    assert (await rig.at("/s/f")).size == 13
+    await rig.fs.write(number, 0, b"our first, and more")
+    await rig.close(number)
+    files = await rig.flushed()
+    assert files["/s/f"] == b"their content"
+    assert ours(rig) == b"our first, and more"
+
+
+async def test_a_program_that_empties_what_it_has_read_does_not_empty_a_version_that_it_has_not(
+    rig: Rig, nas: Nas, conflict_logs: None
+) -> None:
+    nas.file("/s/f", b"old content")
+    number = await rig.open("/s/f", os.O_RDWR)
+    assert await rig.read_all(number) == b"old content"
+    nas.write("/s/f", b"their content")
+    await rig.fs.refresh("/s")
+    await rig.fs.setattr(await rig.at("/s/f"), size=0, mtime_ns=None, number=number)
+    await rig.fs.write(number, 0, b"ours")
+    await rig.close(number)
+    files = await rig.flushed()
+    assert files["/s/f"] == b"their content"
+    assert ours(rig) == b"ours"
+
+
 async def test_what_cannot_be_fetched_any_more_is_filled_from_theirs_and_put_beside_it(
     rig: Rig, nas: Nas, conflict_logs: None, expect_logs: Callable[..., None]
 ) -> None:

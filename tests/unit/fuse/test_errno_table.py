@@ -31,6 +31,7 @@ DECIDED = {
     "fs.ReadOnlyFilesystem": errno.EROFS,
     "fs.StaleInode": errno.ESTALE,
     "fs.Unanswered": errno.ETIMEDOUT,
+    "fs.VersionNotShown": errno.EBUSY,
     "remote.AccountDisabled": errno.EACCES,
     "remote.AddressBlocked": errno.EACCES,
     "remote.BadAnswer": errno.EIO,
