@@ -41,8 +41,18 @@ def bounded(minutes: float) -> bool:
     return module("tests.bounded")
 
 
+def soak(minutes: float) -> bool:
+    return module("tests.soak.soak", "--minutes", str(minutes))
+
+
+def two_clients(minutes: float) -> bool:
+    return module("tests.soak.two_clients", "--minutes", str(minutes))
+
+
 LONG: dict[str, tuple[str, Harness]] = {
     "crashes": (f"{CRASHES:,} SIGKILLs of each write mode: no acknowledged write is lost", crashes),
     "bounded": ("five kinds of trouble: no call takes longer than is promised; peers beside it", bounded),
     "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
+    "soak": ("16 programs, and everything goes wrong around them: nothing lost, nothing held", soak),
+    "two-clients": ("two machines edit, rename and delete the same files: nothing overwritten in silence", two_clients),
 }

@@ -21,7 +21,10 @@ from tests.mount.harness import PASSWORD, USER, Nas, simulated_nas, wait_until
 class LiveMount:
     """One share mounted in the foreground, with a cache folder of its own that outlives the process."""
 
-    def __init__(self, nas: Nas, folder: Path, *options: str, share: str | None = "data") -> None:
+    def __init__(
+        self, nas: Nas, folder: Path, *options: str, share: str | None = "data", machine: tuple[str, ...] = ()
+    ) -> None:
+        """`machine`: a command that runs another one somewhere else, such as in a network namespace."""
         self.nas = nas
         self.share = share
         self.folder = folder
@@ -31,7 +34,10 @@ class LiveMount:
         self.options = options
         self.pid: int | None = None
         self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "tests.model.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*machine, sys.executable, "-m", "tests.model.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for made in (self.root, self.cache):
             made.mkdir(parents=True, exist_ok=True)
