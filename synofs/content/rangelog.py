@@ -1,9 +1,11 @@
 """The range log of an edit: which bytes of a staged file were written here, and how far the version on the NAS
-reaches below it. Records are appended after the bytes they tell of; a torn or foreign record ends the log.
+reaches below it. Records are appended after the bytes they tell of; a torn or foreign record ends the log. Appending
+raises `OSError` and leaves the log as it was.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from typing import NamedTuple
@@ -51,7 +53,15 @@ def replay(fd: int, base_size: int) -> Replayed:
 
 
 def _append(fd: int, offset: int, length: int) -> None:
-    os.write(fd, _RECORD.pack(offset, length, _checksum(offset, length)))
+    """All of it or nothing: whatever came after half a record would never be read. A full disk takes a part and says
+    nothing."""
+    before = os.fstat(fd).st_size
+    try:
+        if os.write(fd, _RECORD.pack(offset, length, _checksum(offset, length))) != RECORD_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(fd, before)
+        raise
 
 
 def _checksum(offset: int, length: int) -> int:

@@ -92,6 +92,7 @@ class StagedFile:
         self._data_fd = fd  # -1: at rest, or ended
         self._log_fd = -1 if log_fd is None else log_fd
         self._has_log = log_fd is not None
+        self._cut_is_logged = True
         self._ended = False
         self._changing = trio.Lock()
         self._sealing = trio.Lock()
@@ -204,6 +205,7 @@ class StagedFile:
         start = self._before_write(offset, len(data))
         try:
             _pwrite(self._fd, start, data)
+            self._note(start, start + len(data))
         except BaseException:
             self._undo_growth()
             raise
@@ -213,6 +215,7 @@ class StagedFile:
         start = self._before_write(offset, len(data))
         try:
             await self._disk.run_bulk(_pwrite, self._fd, start, data)
+            self._note(start, start + len(data))
         except BaseException:
             self._undo_growth()
             raise
@@ -226,11 +229,11 @@ class StagedFile:
 
     def _after_write(self, start: int, end: int) -> None:
         self.size = max(self.size, end)
-        self._note(start, end)
         self._unsynced_bytes += end - start
         self._changed()
 
     def _reserve(self, size: int, write_bytes: int) -> None:
+        self._log_cut()
         grow = max(0, size - self.reserved_bytes)
         self._disk.budget.reserve(grow, write_bytes)
         self.reserved_bytes += grow
@@ -246,11 +249,12 @@ class StagedFile:
         self.reserved_bytes = min(self.reserved_bytes, size)
 
     def _note(self, start: int, end: int) -> None:
+        """These bytes are ours. If the range log does not take that, they are not: a crash would lose them."""
         if self.complete or not self._missing(start, end):
             return
-        self.present.add(start, end)
         if self._log is not None:
             rangelog.append_written(self._log, start, end)
+        self.present.add(start, end)
 
     async def truncate(self, size: int) -> None:
         """Cut or extend. Raises `LocalDiskFull`, `OSError`, `StagedFileClosed`."""
@@ -261,10 +265,12 @@ class StagedFile:
                 self._reserve(size, 0)
                 os.ftruncate(self._fd, size)
                 self.size = size
+                self._changed()
             else:
                 async with self._sealing:
                     await self._cut(size)
-            self._changed()
+                self._changed()
+                self._log_cut()
 
     async def _cut(self, size: int) -> None:
         if size < self._sealed_size and not self.unlinked:
@@ -277,8 +283,14 @@ class StagedFile:
         self.present.clip(size)
         if not self.complete and size < self.base_limit:
             self.base_limit = size
+            self._cut_is_logged = False
+
+    def _log_cut(self) -> None:
+        """The range log has to know how far the file was cut, before that grows again. Raises `OSError`."""
+        if not self._cut_is_logged:
             if self._log is not None:
-                rangelog.append_truncated(self._log, size)
+                rangelog.append_truncated(self._log, self.base_limit)
+            self._cut_is_logged = True
 
     async def set_mtime(self, mtime_ns: int) -> None:
         self.mtime_ns = mtime_ns

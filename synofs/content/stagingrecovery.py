@@ -136,6 +136,9 @@ def _replay(staged: StagedFile, row: Row, log_fd: int) -> None:
     if replayed.valid_bytes < row.log_bytes:
         raise StagedFileDamaged("the local disk lost a part of the list of the parts that were written")
     os.ftruncate(log_fd, replayed.valid_bytes)
+    if staged.size < replayed.base_limit:  # the crash came between a truncation and its record
+        rangelog.append_truncated(log_fd, staged.size)
+        replayed = rangelog.replay(log_fd, row.base_size or 0)
     staged.present, staged.base_limit = replayed.present, replayed.base_limit
 
 

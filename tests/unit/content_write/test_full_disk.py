@@ -1,0 +1,119 @@
+"""A local disk that is full, or was, in the middle of an edit: what was acknowledged before and after is there, what
+was refused never was."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from synofs.content import rangelog
+from synofs.content.stagedfile import StagedFile
+from synofs.content.staging import StagingArea
+from synofs.remote import Fingerprint
+from tests.trees import revealing
+from tests.unit.content_write.conftest import Areas
+
+pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("inline_disk")]
+
+BASE = revealing(300_000)
+VERSION = Fingerprint(len(BASE), 5_000_000_000)
+NEW = b"new" * 1000
+
+
+async def fetch(offset: int, length: int) -> bytes:
+    return BASE[offset : offset + length]
+
+
+async def content(staged: StagedFile) -> bytes:
+    return bytes(await staged.read(0, 10**9, fetch))
+
+
+async def after_a_crash(open_area: Areas, folder: Path) -> tuple[StagedFile, Path]:
+    """What the next mount makes of a cache folder as it is now, and where it does so."""
+    copy = Path(f"{folder}+")
+    shutil.copytree(folder, copy)
+    (copy / "synofs-v1" / "test" / "lock").unlink()
+    (found,) = (await open_area(copy)).files.values()
+    return found, copy
+
+
+@pytest.fixture
+async def area(open_area: Areas) -> StagingArea:
+    return await open_area()
+
+
+@pytest.fixture
+async def edit(area: StagingArea) -> StagedFile:
+    staged = await area.stage("/s/f", VERSION, empty=False)
+    await staged.write(1000, b"before")
+    return staged
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The disk takes 7 bytes of the next record of a range log, as full disks do, and nothing of the one after it."""
+    taken = [7, 0]
+
+    def write(fd: int, data: bytes) -> int:
+        if not taken:
+            return os.write(fd, data)
+        if not (room := taken.pop(0)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data[:room])
+
+    def fill() -> None:
+        monkeypatch.setattr(rangelog, "os", SimpleNamespace(**{**vars(os), "write": write}))
+
+    return fill
+
+
+async def test_after_a_write_that_was_refused_what_is_written_next_survives_a_crash(
+    edit: StagedFile, full: Callable[[], None], open_area: Areas, tmp_path: Path
+) -> None:
+    expected = bytearray(BASE)
+    expected[1000:1006] = b"before"
+    full()
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            await edit.write(200_000, NEW)
+        assert await content(edit) == expected
+    for offset in (200_000, 299_000):
+        await edit.write(offset, NEW)
+        expected[offset : offset + len(NEW)] = NEW
+    assert await content(edit) == expected
+    found, _ = await after_a_crash(open_area, tmp_path)
+    assert await content(found) == expected
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["its record was refused", "a crash came before its record"])
+async def test_what_a_truncation_cut_off_does_not_come_back_when_the_file_grows_again(
+    refused: bool,
+    edit: StagedFile,
+    full: Callable[[], None],
+    open_area: Areas,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path
+    if refused:
+        full()
+        with pytest.raises(OSError, match="No space left"):
+            await edit.truncate(5000)
+        with pytest.raises(OSError, match="No space left"):
+            await edit.write(7000, b"after")
+    else:
+        monkeypatch.setattr(rangelog, "append_truncated", lambda fd, size: None)
+        await edit.truncate(5000)
+        monkeypatch.undo()
+        edit, folder = await after_a_crash(open_area, folder)
+    await edit.write(7000, b"after")
+    expected = BASE[:1000] + b"before" + BASE[1006:5000] + bytes(2000) + b"after"
+    assert await content(edit) == expected
+    found, _ = await after_a_crash(open_area, folder)
+    assert await content(found) == expected
