@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from synofs.content.stagingdisk import StagingDisk
 from synofs.fs.errors import (
     AccessDenied,
     DirectoryNotEmpty,
@@ -18,8 +19,10 @@ from synofs.fs.errors import (
     NotADirectory,
     VersionNotShown,
 )
+from synofs.fs.writes import WriteMode
 from synofs.remote import InputOutput, NotEmpty, PermissionDenied, TimedOut, Unreachable
 from tests.trees import revealing
+from tests.unit.content_write.conftest import Areas
 from tests.unit.content_write.nas import SECOND, Nas
 from tests.unit.content_write.rig import PATIENCE, Rig
 from tests.unit.virtual_time import in_virtual_time
@@ -496,3 +499,27 @@ async def test_a_rename_that_is_done_after_its_caller_has_left_is_told_to_the_ke
     await wait_all_tasks_blocked()
     assert await rig.names() == ["a", "b", "g"]
     assert {("appeared", "/s/f"), ("appeared", "/s/g")} <= set(rig.notifier.told[before:])
+
+
+async def test_a_file_that_was_just_sent_is_forgotten_before_its_name_changes(
+    nas: Nas,
+    mode: WriteMode,
+    open_area: Areas,
+    inline_disk: None,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A crash after the rename would bring it back under its old name."""
+
+    async def never(disk: StagingDisk) -> None:  # what is put off stays so
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(StagingDisk, "serve", never)
+    rig = Rig(nas, await open_area(), mode)
+    await rig.start(nursery)
+    await rig.create("/s/f", b"content")
+    await rig.writes.drain()
+    known: list[list[str]] = []
+    nas.meet("rename", lambda: known.append([row.path for row in rig.area.journal.rows()]))
+    await rig.rename("/s/f", "/s/g")
+    assert known == [[]]
