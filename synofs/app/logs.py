@@ -79,8 +79,8 @@ def access_log_path(mountpoint: str) -> Path:
 
 def log_calls_to_file(path: Path) -> None:
     """Bounded, like the log: the newest 2 MiB and as much before them."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
+    make_dirs(path.parent)
+    handler = _PrivateFiles(path, maxBytes=FILE_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace")
     os.chmod(path, 0o600)
     handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
     calls = logging.getLogger("synofs.access")

@@ -1,4 +1,4 @@
-"""Another network: the address from which the NAS is reached has changed, or there is none any more.
+"""Another network: the address from which the NAS was reached is not this machine's any more.
 
 The kernel tells of every change of addresses and routes (rtnetlink(7)), as containers and VPNs make them all day. What
 counts is the one question whose answer concerns us, and it is asked without sending anything.
@@ -20,8 +20,8 @@ SETTLE_SECONDS = 0.5  # a change of networks is many messages
 
 
 async def watch(local_address: Callable[[], str | None], changed: Callable[[], None]) -> None:
-    """Call `changed` whenever `local_address` gives another answer after the kernel told of a change. Until cancelled;
-    where there is no such socket, do nothing."""
+    """Call `changed` when `local_address` gives another answer and the earlier one is gone. Until cancelled; where
+    there is no such socket, do nothing."""
     try:
         sock = trio.socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         await sock.bind((0, GROUPS))
@@ -36,12 +36,23 @@ async def watch(local_address: Callable[[], str | None], changed: Callable[[], N
                 while True:
                     await _message(sock)
             present = local_address()
-            if known is not None and present != known:
+            if known is None and present is not None:
+                changed()
+            elif known is not None and present != known and not _is_ours(known):
                 log.info("the NAS is reached from %s now, not from %s: connections are made anew", present, known)
                 changed()
-            elif known is None and present is not None:
-                changed()
             known = present
+
+
+def _is_ours(address: str) -> bool:
+    """Connections from an address that this machine still has go on working, whatever a new one would use."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 async def _message(sock: trio.socket.SocketType) -> None:

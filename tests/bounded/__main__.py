@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bounded.measure import BenchmarkFailed, measured
-from tests.bounded.promises import bound_seconds, broken
+from tests.bounded.promises import broken
 from tests.bounded.scenarios import SCENARIOS, Findings
 
 DEADLINE = 20.0  # synofs's default
@@ -58,10 +58,8 @@ def main() -> int:
                 complaints += broken(findings, scenario, DEADLINE, mode, SLACK_SECONDS)
                 if findings.recovered_after is None:
                     complaints.append(f"{scenario}: it did not work again")
-    print("promised for synofs, in seconds:", file=sys.stderr)
-    for call in ("stat_known", "stat_new", "read_new", "statfs", "close", "mkdir"):
-        print(f"  {call}: {bound_seconds(call, 'swallowed', DEADLINE, 'durable'):.0f}", file=sys.stderr)
-    print("\n".join(complaints) if complaints else "every promise was kept")
+    if any(name.startswith("synofs") for name in given.contestants):
+        print("\n".join(complaints) if complaints else "every promise of synofs was kept")
     return 1 if complaints else 0
 
 

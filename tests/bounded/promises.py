@@ -10,6 +10,8 @@ AT_ONCE = 0.0
 LOCAL = {"statfs", "write"}
 KNOWN = {"stat_known", "access_known", "readdir_known"}
 LOOKS = {"stat_new", "readdir_new", "read_new", "read_known", "creat"}
+KNOWN_AWAY_SECONDS = 1.0
+AWAY = {"refused", "swallowed", "stopped"}
 MOST_REQUESTS = 12  # of a change, one after the other: replacing a file is look, fetch, upload, look, swap, look
 
 
@@ -32,6 +34,9 @@ def broken(findings: Findings, scenario: str, deadline: float, mode: str, slack_
         bound = bound_seconds(call, scenario, deadline, mode)
         if seconds > bound + slack_seconds or call in findings.hung:
             said.append(f"{scenario}: {call} took {seconds:.1f} s, promised are {bound:.1f}")
+    for call, seconds in findings.late.items() if scenario in AWAY else ():
+        if seconds > KNOWN_AWAY_SECONDS + slack_seconds / 2:
+            said.append(f"{scenario}: {call} took {seconds:.1f} s although the NAS was known to be away")
     most = max(bound_seconds(call, scenario, deadline, mode) for call in findings.longest)
     if findings.longest_d_state > most + slack_seconds:
         said.append(f"{scenario}: a process was in D state for {findings.longest_d_state:.1f} s")

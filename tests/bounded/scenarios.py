@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 JOBS = [job for job in caller.JOBS if job != "warm"]
 SLOW_SECONDS = 3.0
 SAMPLE_SECONDS = 0.1
+KNOWN_AFTER_SECONDS = 8.0  # then a NAS that does not answer has been away for some time
 NEW_FOLDERS = 1000
 
 
@@ -134,21 +135,24 @@ class Findings:
     """The longest of each call in seconds, how calls ended, and what never ended."""
 
     longest: dict[str, float] = field(default_factory=dict)
+    late: dict[str, float] = field(default_factory=dict)  # of those that began when it had long been known
     counts: dict[str, int] = field(default_factory=dict)
     ends: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     hung: set[str] = field(default_factory=set)
     longest_d_state: float = 0.0
     recovered_after: float | None = None  # seconds after the end of the trouble
 
-    def take(self, text: str, now: float) -> None:
-        name, began = "", None
+    def take(self, text: str, now: float, late_from: float = float("inf")) -> None:
+        name, began, began_at = "", None, 0.0
         for line in text.splitlines():
             kind, name, *values = line.split()
             if kind == "B":
-                began = float(values[0])
+                began = began_at = float(values[0])
                 continue
             began = None
             self._longest(name, float(values[0]))
+            if began_at >= late_from:
+                self.late[name] = max(self.late.get(name, 0.0), float(values[0]))
             self.counts[name] = self.counts.get(name, 0) + 1
             self.ends[name].add(int(values[1]))
         if began is not None:
@@ -210,7 +214,8 @@ def observe(
         warm = _started("warm", root, 0, Path(folder) / "warm")
         assert warm.wait(120) == 0, "the mount does not work at all"
         with trouble:
-            until = time.monotonic() + seconds
+            began = time.monotonic()
+            until = began + seconds
             outs = {job: Path(folder) / job for job in JOBS}
             processes = {job: _started(job, root, until, out) for job, out in outs.items()}
             watch = _DWatch([process.pid for process in processes.values()])
@@ -218,7 +223,7 @@ def observe(
             now = time.monotonic()
             findings.longest_d_state = watch.stop()
             for out in outs.values():
-                findings.take(out.read_text(), now)
+                findings.take(out.read_text(), now, began + KNOWN_AFTER_SECONDS)
         if not _wait(list(processes.values()), 30):
             give_up()
         for process in processes.values():
