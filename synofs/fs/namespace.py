@@ -29,7 +29,7 @@ from synofs.fs.listings import Listings
 from synofs.fs.moves import Mover
 from synofs.fs.names import HIDDEN_PREFIX, remote_name
 from synofs.fs.writes import Writes
-from synofs.remote import Changed, NotEmpty, NotFound, RemoteError, RemoteStore, Rights
+from synofs.remote import Changed, Exists, NotEmpty, NotFound, RemoteError, RemoteStore, Rights
 
 
 class Namespace:
@@ -54,8 +54,13 @@ class Namespace:
         self.check_name(parent, name)
         if not parent.rights & Rights.WRITE:
             raise AccessDenied(parent.path())
-        async with self.doubtful(parent):
-            entry = await self._store.make_dir(path_of(parent, name))
+        try:
+            async with self.doubtful(parent):
+                entry = await self._store.make_dir(path_of(parent, name))
+        except Exists:  # made by somebody else: who is told so may look at it at once
+            self._listings.expire(parent)
+            self._writes.name_is_taken(parent, name)
+            raise
         inode = self._table.obtain(parent, name, is_dir=True)
         self._table.update(inode, entry, self._listings.now())
         self._listings.insert(parent, inode)

@@ -227,6 +227,10 @@ class Writes:
             self._writable_until.clear()
         self._writable_until[parent.number] = trio.current_time() + self._options.check_seconds
 
+    def name_is_taken(self, directory: Inode, name: bytes) -> None:
+        """The kernel believes that nothing is there, and shall ask."""
+        self._notifier.entry_appeared(directory, name)
+
     def made_here(self, directory: Inode) -> None:
         """A folder that was just made here can be written to."""
         self._writable_until[directory.number] = trio.current_time() + self._options.check_seconds

@@ -18,7 +18,7 @@ from synofs.fs.errors import (
     NotADirectory,
 )
 from synofs.fs.writes import WriteMode
-from synofs.remote import InputOutput, NotEmpty, PermissionDenied, Rights, TimedOut, Unreachable
+from synofs.remote import Exists, InputOutput, NotEmpty, PermissionDenied, Rights, TimedOut, Unreachable
 from tests.trees import revealing
 from tests.unit.content_write.conftest import Areas
 from tests.unit.content_write.nas import SECOND, Nas
@@ -102,6 +102,17 @@ async def test_a_folder_without_write_permission_refuses(rig: Rig, nas: Nas) -> 
         await rig.unlink("/s/d/f")
     with pytest.raises(AccessDenied):
         await rig.rename("/s/d/f", "/s/f")
+
+
+async def test_a_folder_that_somebody_made_meanwhile_is_refused_and_seen_at_once(rig: Rig, nas: Nas) -> None:
+    assert await rig.names() == []
+    nas.folder("/s/d")
+    with pytest.raises(Exists):
+        await rig.mkdir("/s/d")
+    assert ("appeared", "/s/d") in rig.notifier.told
+    assert await rig.names() == ["d"]
+    await rig.create("/s/d/f", b"x")
+    assert await rig.flushed() == {"/s/d/f": b"x"}
 
 
 async def test_a_mkdir_whose_answer_was_lost_shows_what_there_is_now(rig: Rig, nas: Nas) -> None:
