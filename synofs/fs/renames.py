@@ -37,7 +37,7 @@ from synofs.fs.names import printable
 from synofs.fs.namespace import Namespace, is_open, path_of
 from synofs.fs.uploads import version_of
 from synofs.fs.writes import Writes
-from synofs.remote import Changed, Fingerprint, RemoteError, Rights
+from synofs.remote import Changed, Exists, Fingerprint, RemoteError, Rights
 
 log = logging.getLogger(__name__)
 
@@ -191,6 +191,10 @@ class Renames:
         try:
             async with self._names.doubtful(old_parent, rename.new_parent):
                 move = await self._mover.move(inode.path(), rename.dest, replaces=replaces, noted=noted)
+        except Exists:  # it was not shown here: whoever tries again shall see it
+            self._listings.expire(rename.new_parent)
+            self._notifier.entry_appeared(rename.new_parent, rename.new_name)
+            raise
         except Changed as changed:
             raise VersionNotShown(str(changed)) from changed
         except OutcomeUnknown as unknown:

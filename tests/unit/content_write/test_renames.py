@@ -143,6 +143,10 @@ async def test_a_name_that_somebody_took_meanwhile_is_not_replaced(rig: Rig, nas
     with pytest.raises(Exception, match="something is there"):
         await rig.rename("/s/f", "/s/g")
     assert rig.visible() == {"/s/f": b"ours", "/s/g": b"theirs"}
+    assert ("appeared", "/s/g") in rig.notifier.told
+    assert "g" in await rig.names()  # now it is shown
+    await rig.rename("/s/f", "/s/g")
+    assert rig.visible() == {"/s/g": b"ours"}
 
 
 @pytest.mark.parametrize("source", ["/s/f", "/s/a/f", "/s/a/g"])
