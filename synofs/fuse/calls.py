@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -14,6 +14,19 @@ import trio
 from synofs.fs.names import printable
 
 KEPT_CALLS = 500
+
+# Which arguments are folders that the kernel keeps locked until it is answered.
+_LOCKED = {
+    "lookup": (0,),
+    "create": (0,),
+    "mkdir": (0,),
+    "mknod": (0,),
+    "symlink": (0,),
+    "link": (1,),
+    "unlink": (0,),
+    "rmdir": (0,),
+    "rename": (0, 2),
+}
 
 access_log = logging.getLogger("synofs.access")  # app/logs.py gives it a file, if somebody wants one
 
@@ -26,6 +39,7 @@ class Call:
     began_at: float = field(default_factory=time.monotonic)
     seconds: float | None = None  # None: not answered yet
     errno: int = 0
+    locked: tuple[object, ...] = ()
 
     def line(self) -> str:
         about = " ".join(printable(part.decode("utf-8", "surrogateescape")) if isinstance(part, bytes) else str(part)
@@ -40,10 +54,18 @@ class Calls:
         self._under_way: dict[int, Call] = {}
         self._last: deque[Call] = deque(maxlen=KEPT_CALLS)
         self._answered = trio.Event()
+        self._locked: Counter[object] = Counter()
+        self.on_unlock: Callable[[], None] = lambda: None
+
+    def locks(self, directory: int) -> bool:
+        """Does the kernel keep this folder locked until we have answered?"""
+        return directory in self._locked
 
     def begin(self, verb: str, arguments: Sequence[object]) -> Call:
         about = tuple(part for part in arguments[:2] if isinstance(part, int | bytes))
         call = Call(verb, about, getattr(arguments[-1], "pid", 0) if arguments else 0)
+        call.locked = tuple(arguments[index] for index in _LOCKED.get(verb, ()) if index < len(arguments))
+        self._locked.update(call.locked)
         self._under_way[id(call)] = call
         return call
 
@@ -52,8 +74,17 @@ class Calls:
         del self._under_way[id(call)]
         self._last.append(call)
         self._answered.set()
+        if call.locked:
+            self._unlock(call.locked)
         if access_log.handlers:
             access_log.info("%s", call.line())
+
+    def _unlock(self, directories: tuple[object, ...]) -> None:
+        for directory in directories:
+            self._locked[directory] -= 1
+            if not self._locked[directory]:
+                del self._locked[directory]
+                self.on_unlock()
 
     def under_way(self) -> list[Call]:
         return list(self._under_way.values())

@@ -2,8 +2,9 @@
 
 These calls may block until the kernel has finished an operation in the same directory, and that operation may be
 one that waits for us: so never from the event loop, never from a handler. One task hands them, in order, to a
-thread of its own. What is not told yet is kept once per target, so a storm of changes cannot grow the queue beyond the
-number of inodes that the kernel knows.
+thread of its own. A name waits here until no call of its folder is being served: a thread that waits in the kernel
+cannot be killed, and if we were killed beside it, the mount would hang instead of ending. What is not told yet is kept
+once per target, so a storm of changes cannot grow the queue beyond the number of inodes that the kernel knows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyfuse3
 import trio
 
 from synofs.fs.inodes import Inode
+from synofs.fuse.calls import Calls
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,16 @@ class KernelNotifier:
         self._delivering = False
         self._delivery = trio.Event()  # set and replaced at the end of each
         self._thread = trio.CapacityLimiter(1)
+        self._calls = Calls()
+
+    def mind(self, calls: Calls) -> None:
+        """Folders that these calls keep locked are left alone until they are answered."""
+        self._calls = calls
+        calls.on_unlock = self._folder_unlocked
+
+    def _folder_unlocked(self) -> None:
+        if self._names:
+            self._work.set()
 
     def content_changed(self, inode: Inode) -> None:
         inode.kernel_cached = None
@@ -64,7 +76,7 @@ class KernelNotifier:
             await self._work.wait()
             self._work = trio.Event()
             inodes, self._inodes = self._inodes, {}
-            names, self._names = self._names, {}
+            names = {key: self._names.pop(key) for key in list(self._names) if not self._calls.locks(key[0])}
             self._delivering = True
             await trio.to_thread.run_sync(_deliver, inodes, names, limiter=self._thread, abandon_on_cancel=True)
             self._delivering = False

@@ -47,6 +47,7 @@ class Mount:
         self._stopping = False
         self._unmounted = False
         self.calls = Calls()
+        notifier.mind(self.calls)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Mount, report as started, and serve until somebody unmounts or `stop` is called.

@@ -83,7 +83,8 @@ class Worker:
             except OSError as error:
                 name = errno.errorcode.get(error.errno or 0, "?")
                 self.errors[name] = self.errors.get(name, 0) + 1
-                if error.errno == errno.ENOENT and self.steady(epoch):
+                # An unlink whose answer was lost is sent again, and finds nothing: as on NFS.
+                if error.errno == errno.ENOENT and step != self.unlink and self.steady(epoch):
                     self.wrong.append(f"{step.__name__}: {error}, and it is there")
                 self.wait_for_the_mount()
             seconds = time.monotonic() - started

@@ -5,9 +5,11 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 
 from synofs.fs.inodes import Inode, InodeTable
 from synofs.fuse import invalidation
+from synofs.fuse.calls import Calls
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.remote import Fingerprint
 
@@ -139,6 +141,39 @@ async def test_what_the_kernel_has_forgotten_is_no_trouble(kernel: Kernel, table
     notifier.entry_appeared(table.root, b"y")
     await deliver(notifier, kernel, 5)
     assert len(kernel.told) == 5
+
+
+async def test_a_folder_whose_call_is_being_served_is_left_alone_until_it_is_answered(
+    kernel: Kernel, table: InodeTable
+) -> None:
+    """A thread that waits for the kernel's lock cannot be killed, and keeps the mount from ending with us."""
+    notifier, calls = KernelNotifier(), Calls()
+    notifier.mind(calls)
+    folder = known(table, b"folder", is_dir=True)
+    rename = calls.begin("rename", (table.root.number, b"a", folder.number, b"b", 0, None))
+    notifier.entry_appeared(table.root, b"x")
+    notifier.entry_appeared(folder, b"y")
+    notifier.attributes_changed(folder)
+    kernel.awaited = 1
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(notifier.run)
+            await kernel.all_told.wait()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert kernel.told == [("inode", folder.number, True)]
+            kernel.awaited, kernel.all_told = 3, trio.Event()
+            calls.end(rename, 0)
+            await kernel.all_told.wait()
+            nursery.cancel_scope.cancel()
+    assert kernel.told[1:] == [("entry", table.root.number, b"x", 0), ("entry", folder.number, b"y", 0)]
+
+
+async def test_attributes_that_changed_are_asked_for_once_before_an_answer(kernel: Kernel, table: InodeTable) -> None:
+    inode = known(table, b"a")
+    notifier = KernelNotifier()
+    notifier.attributes_before_answer(inode)
+    notifier.attributes_before_answer(inode)
+    assert kernel.told == [("inode", inode.number, True)]
 
 
 async def test_the_end_does_not_wait_for_a_kernel_that_blocks(table: InodeTable, monkeypatch) -> None:
