@@ -123,6 +123,12 @@ async def test_a_mkdir_whose_answer_was_lost_shows_what_there_is_now(rig: Rig, n
     assert await rig.names() == ["d"]
 
 
+async def test_a_new_file_may_be_read_and_written_and_not_executed(rig: Rig, nas: Nas) -> None:
+    number = await rig.open("/s/f", os.O_WRONLY | os.O_CREAT)
+    assert rig.fs.mode(await rig.at("/s/f")) & 0o777 & ~rig.fs.options.umask == 0o666 & ~rig.fs.options.umask
+    await rig.close(number)
+
+
 # ----- unlink -----------------------------------------------------------------------------------------------
 
 

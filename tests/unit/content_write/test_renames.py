@@ -527,3 +527,20 @@ async def test_a_file_that_was_just_sent_is_forgotten_before_its_name_changes(
     nas.meet("rename", lambda: known.append([row.path for row in rig.area.journal.rows()]))
     await rig.rename("/s/f", "/s/g")
     assert known == [[]]
+
+
+async def test_a_torn_upload_is_replaced_after_its_folder_was_renamed(
+    writeback: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+
+    def tear() -> None:
+        nas.write("/s/a/f", b"con")
+        raise TimedOut("lost")
+
+    nas.meet("upload", tear, path="/s/a/f")
+    await writeback.create("/s/a/f", b"content")
+    await trio.sleep(0.7)
+    await writeback.rename("/s/a", "/s/c")
+    assert await writeback.flushed() == {"/s/c/f": b"content"}
+    assert writeback.writes.conflicts == []
