@@ -55,7 +55,10 @@ class Feeder:
         self._cache = cache
         self._options = options
         self._uid = os.geteuid()
-        self._asked_for: OrderedDict[int, Inode] = OrderedDict()  # by a thumbnailer: they go first
+        # Those that the NAS has been asked for before come first: the top of the folder, where somebody looks, is
+        # complete before its end is begun. Then what a thumbnailer wants.
+        self._again: OrderedDict[int, Inode] = OrderedDict()
+        self._asked_for: OrderedDict[int, Inode] = OrderedDict()
         self._of_the_folder: OrderedDict[int, Inode] = OrderedDict()
         self._under_way: set[int] = set()
         self._none_there: OrderedDict[int, Fingerprint] = OrderedDict()  # pictures that the NAS has no thumbnail of
@@ -84,6 +87,7 @@ class Feeder:
         if not pictures:
             return
         self._folder = directory
+        self._again.clear()
         self._of_the_folder.clear()
         for inode in pictures[: self._options.most_of_a_folder]:
             self._of_the_folder[inode.number] = inode
@@ -129,7 +133,7 @@ class Feeder:
 
     async def _work(self) -> None:
         while True:
-            queue = self._asked_for or self._of_the_folder
+            queue = self._again or self._asked_for or self._of_the_folder
             if not queue:
                 await self._wake.wait()
                 continue
@@ -142,8 +146,8 @@ class Feeder:
                 await self._feed(inode)
             except Unavailable as error:
                 log.debug("thumbnails wait: %s", error)
-                self._of_the_folder.clear()  # whoever comes again finds the rest
-                self._asked_for.clear()
+                for queue in (self._again, self._asked_for, self._of_the_folder):
+                    queue.clear()  # whoever comes again finds the rest
             except (RemoteError, NotAPicture, OSError) as error:
                 log.info("%s: no thumbnail (%s)", printable(inode.path()), error)
                 self._give_up(inode, inode.fingerprint)
@@ -186,7 +190,7 @@ class Feeder:
         await trio.sleep(pause_seconds)
         self._later.discard(inode.number)
         if inode.parent is self._folder:
-            self._of_the_folder[inode.number] = inode
+            self._again[inode.number] = inode
             self._rouse()
         else:
             self._tries.pop(inode.number, None)

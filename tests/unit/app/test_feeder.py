@@ -76,7 +76,11 @@ class Rig:
     async def rest(self) -> None:
         """Until it has done all that it is going to do."""
         feeder = self.feeder
-        await until(lambda: not (feeder._under_way or feeder._of_the_folder or feeder._asked_for or feeder._later))
+        await until(
+            lambda: (
+                not (feeder._under_way or feeder._of_the_folder or feeder._asked_for or feeder._again or feeder._later)
+            )
+        )
 
     async def has(self, path: str) -> bool:
         inode = await self.find(path)
@@ -135,6 +139,24 @@ async def test_a_thumbnail_that_the_nas_is_still_making_is_asked_for_again(rig: 
     await rig.rest()
     assert sorted(rig.asked) == sorted(PICTURES * 2)
     assert await rig.has(PICTURES[0])
+
+
+async def test_the_top_of_a_folder_is_complete_before_its_end_is_begun(rig: Rig) -> None:
+    rig.store.folder("/s/c")
+    for number in range(60):
+        rig.store.file(f"/s/c/{number:02}.jpg", b"x" * 100)
+
+    def answer(path: str) -> bytes:
+        if rig.asked.count(path) == 1:
+            raise NotFound("not yet", path=path)
+        return PICTURE
+
+    rig.answer = answer
+    await rig.visit("/s/c")
+    await rig.rest()
+    assert len(rig.asked) == 120
+    top_again = [place for place, path in enumerate(rig.asked) if path == "/s/c/00.jpg"][1]
+    assert top_again < rig.asked.index("/s/c/59.jpg")
 
 
 async def test_what_the_nas_has_none_of_is_asked_for_a_few_times_and_then_left_to_thumbnailers(rig: Rig) -> None:
