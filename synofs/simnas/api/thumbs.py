@@ -60,11 +60,11 @@ def _thumbnail(real: str, edge: int, quarter_turns: int) -> Response | None:
     try:
         with pillow.open(real) as image:
             kind = image.format
+            if edge:
+                image.thumbnail((edge, edge))  # before the copy: a JPEG is then decoded at the size that is needed
             made = image.copy()
     except (OSError, ValueError):
         return None
-    if edge:
-        made.thumbnail((edge, edge))
     if quarter_turns:
         made = made.rotate(-90 * quarter_turns, expand=True)
     encoded = io.BytesIO()
