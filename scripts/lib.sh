@@ -59,6 +59,12 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
         stress-ng:stress-ng man:man-db gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus dbus-send:dbus; do
         have "${pair%%:*}" || echo "${pair#*:}"
     done
+    # tests/desktop work with file managers on a screen that nobody sees.
+    for pair in Xvfb:xvfb xdotool:xdotool openbox:openbox import:imagemagick thunar:thunar pcmanfm:pcmanfm nautilus:nautilus; do
+        have "${pair%%:*}" || echo "${pair#*:}"
+    done
+    compgen -G '/usr/lib/*/tumbler-1/tumblerd' >/dev/null || echo tumbler
+    [ -e /usr/share/icons/Adwaita ] || echo adwaita-icon-theme
     # tests/systemd boot a systemd in a container, which root alone can.
     [ "$(id -u)" = 0 ] || return 0
     for pair in debootstrap:debootstrap systemd-nspawn:systemd-container systemd-analyze:systemd; do

@@ -1,9 +1,14 @@
-"""Photographs and documents as people have them: a few megabytes each, JPEG with EXIF, no two pictures alike."""
+"""Photographs as people have them: JPEG of two megabytes each, no two alike.
+
+Those of cameras have EXIF with a thumbnail in it, those that came through a messenger have none.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import struct
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
@@ -33,11 +38,27 @@ def landscape(seed: int, width: int = 2400, height: int = 1600) -> Image.Image:
     return Image.blend(image, grain, 0.2)
 
 
-def save_photograph(file: Path, seed: int) -> None:
-    exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "Camera", f"Model {seed}"
-    exif[0x0132] = "2024:06:01 10:00:00"
-    landscape(seed).save(file, "JPEG", quality=94, exif=exif)
+def camera_exif(image: Image.Image, model: str) -> bytes:
+    """Two TIFF directories: of the picture, and of the thumbnail that follows. (Pillow writes the first alone.)"""
+    small, encoded = image.copy(), io.BytesIO()
+    small.thumbnail((160, 160))
+    small.save(encoded, "JPEG", quality=80)
+    thumbnail = encoded.getvalue()
+    name = model.encode() + b"\0"
+    first, text = 8, 8 + 2 + 12 + 4
+    second = text + len(name) + len(name) % 2
+    content = second + 2 + 3 * 12 + 4
+    return b"".join([
+        b"Exif\0\0", b"II*\0", struct.pack("<I", first),
+        struct.pack("<HHHIII", 1, 0x0110, 2, len(name), text, second), name.ljust(second - text, b"\0"),
+        struct.pack("<HHHIHxx", 3, 0x0103, 3, 1, 6), struct.pack("<HHII", 0x0201, 4, 1, content),
+        struct.pack("<HHIII", 0x0202, 4, 1, len(thumbnail), 0), thumbnail,
+    ])  # fmt: skip
+
+
+def save_photograph(file: Path, seed: int, *, camera: bool = True) -> None:
+    image = landscape(seed)
+    image.save(file, "JPEG", quality=94, exif=camera_exif(image, f"Model {seed}") if camera else b"")
     os.utime(file, (TAKEN + seed * 600, TAKEN + seed * 600))
 
 
@@ -47,6 +68,6 @@ def fill_with_photographs(folder: Path, count: int, different: int = 12) -> None
     for number in range(count):
         file = folder / f"DSC_{number + 1:04}.jpg"
         if number < different:
-            save_photograph(file, number)
+            save_photograph(file, number, camera=number % 4 != 3)
         else:
             os.link(folder / f"DSC_{number % different + 1:04}.jpg", file)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from PIL import Image, ImageChops
 
 NEEDED = ("Xvfb", "xdotool", "dbus-daemon", "openbox", "import", "thunar", "pcmanfm", "nautilus")
 SECONDS = 25.0  # for anything to happen; most of it takes less than one
 
 
 def missing() -> list[str]:
-    return [name for name in NEEDED if shutil.which(name) is None]
+    found = [name for name in NEEDED if shutil.which(name) is None]
+    # Thunar shows no thumbnails without it, not even those that are there.
+    return found if list(Path("/usr/lib").glob("*/tumbler-1/tumblerd")) else [*found, "tumbler"]
 
 
 def wait_for(what: str, condition: Callable[[], object], seconds: float = SECONDS) -> None:
@@ -43,7 +48,11 @@ class Desktop:
             "GSETTINGS_BACKEND": "memory",
             "GTK_A11Y": "none",
             "NO_AT_BRIDGE": "1",
+            # gvfs's trash looks into every mount of the machine, and a stuck one that is not ours would stop it.
+            "GIO_USE_VFS": "local",
+            "GIO_USE_VOLUME_MONITOR": "unix",
         }
+        self.stillness = 0.6  # seconds without a change of the screen that mean that a program has done all it had to
         self._processes: list[subprocess.Popen[bytes]] = []
         self._log = (home / "desktop.log").open("wb")
 
@@ -85,11 +94,9 @@ class Desktop:
         (self.home / ".config").mkdir(exist_ok=True)
         lines = "".join(f"{kind}=viewer.desktop\n" for kind in types)
         (self.home / ".config/mimeapps.list").write_text(f"[Default Applications]\n{lines}")
-        for tool in (["update-desktop-database", applications],):
-            if shutil.which(str(tool[0])):
-                subprocess.run(tool, check=False, env=self.environment)
 
     def end(self) -> None:
+        """Again does no harm."""
         for process in reversed(self._processes):
             if process.poll() is None:
                 process.terminate()
@@ -122,7 +129,10 @@ class Desktop:
         self.xdotool("windowactivate", "--sync", window)
         return window
 
-    def gone(self, title: str) -> None:
+    def close(self, name: str) -> None:
+        """Close the window of the folder of that name."""
+        title = f"^{name}( - .*)?$"
+        self.xdotool("windowclose", self.window(title))
         wait_for(f"no window {title!r} any more", lambda: not self.windows(title))
 
     def keys(self, *keys: str) -> None:
@@ -130,10 +140,67 @@ class Desktop:
             self.xdotool("key", "--clearmodifiers", key)
             time.sleep(0.15)  # toolkits drop what comes faster than a hand
 
+    def keys_until(self, keys: Sequence[str], condition: Callable[[], object]) -> None:
+        """Press them, and again if nothing comes of it: a program that is busy may lose them."""
+        for _ in range(10):
+            self.keys(*keys)
+            deadline = time.monotonic() + 4
+            while time.monotonic() < deadline:
+                if condition():
+                    return
+                time.sleep(0.1)
+        raise AssertionError(f"nothing comes of {'+'.join(keys)}")
+
     def type(self, text: str) -> None:
         self.xdotool("type", "--clearmodifiers", "--delay", "40", text)
 
+    def place(self, window: str, x: int, y: int, width: int, height: int) -> None:
+        self.xdotool("windowsize", "--sync", window, width, height)
+        self.xdotool("windowmove", window, x, y)
+        self.wait_for_stillness()
+
+    def click(self, x: int, y: int) -> None:
+        self.xdotool("mousemove", x, y, "click", 1)
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """In small steps, as a hand does: toolkits take one jump for no drag at all."""
+        self.xdotool("mousemove", *start, "mousedown", 1)
+        for step in range(1, 11):
+            x, y = (start[axis] + (end[axis] - start[axis]) * step // 10 for axis in (0, 1))
+            self.xdotool("mousemove", x, y)
+            time.sleep(0.05)
+        self.wait_for_stillness(0.3)
+        self.xdotool("mouseup", 1)
+
+    def wait_for_stillness(self, seconds: float | None = None) -> None:
+        """Until the screen has not changed for so long: windows take keys only once their content is shown."""
+        seconds = self.stillness if seconds is None else seconds
+        last, since = b"", time.monotonic()
+        deadline = since + SECONDS
+        while time.monotonic() < since + seconds and time.monotonic() < deadline:
+            shot = self._picture().tobytes()
+            if shot != last:
+                last, since = shot, time.monotonic()
+            time.sleep(0.1)
+
     # ----- eyes ---------------------------------------------------------------------------------------------------
+
+    def _picture(self) -> Image.Image:
+        shot = subprocess.run(
+            ["import", "-window", "root", "-depth", "8", "-silent", "ppm:-"],
+            env=self.environment, capture_output=True, check=True, timeout=30,
+        ).stdout  # fmt: skip
+        return Image.open(io.BytesIO(shot)).convert("L")
+
+    def find_file(self, area: tuple[int, int, int, int]) -> tuple[int, int]:
+        """Where the only file is that the window in front shows, within left, top, right, bottom. It is selected, so it
+        is what looks different after a click beside it."""
+        before = self._picture().crop(area)
+        self.click(area[2] - 40, area[3] - 40)
+        self.wait_for_stillness()
+        box = ImageChops.difference(before, self._picture().crop(area)).getbbox()
+        assert box is not None, "nothing was selected"
+        return area[0] + (box[0] + box[2]) // 2, area[1] + (box[1] + box[3]) // 2
 
     def look(self, name: str) -> Path:
         """A picture of the screen, kept with the test's results."""

@@ -40,6 +40,10 @@ class Nas:
         stats: dict[str, Any] = self.get("stats")
         return stats
 
+    def add_fault(self, fault: dict[str, object]) -> None:
+        request = urllib.request.Request(f"{self.url}/_simnas/faults", json.dumps(fault).encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
 
 def ended_with_its_process(process: subprocess.Popen[str]) -> None:
     process.terminate()
