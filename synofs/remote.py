@@ -109,6 +109,17 @@ class RemoteStore(Protocol):
         `offset` are dropped: `ranges_ignored` tells that this happened.
         """
 
+    async def read_files(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """Whole small files of one folder, by path and expected size, in one request where the NAS allows that.
+
+        Same order and length as `files`; None for each that has to be read by itself, for whatever reason. Raises
+        nothing.
+        """
+
+    @property
+    def files_at_once(self) -> int:
+        """So many small files are well read together; with 1 nothing is gained by `read_files`."""
+
     @property
     def ranges_ignored(self) -> bool:
         """True once a download answered a `Range` request with the whole file. Ask for long ranges then."""

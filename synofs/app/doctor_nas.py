@@ -7,6 +7,7 @@ repeated: DSM counts failures and blocks.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -19,6 +20,7 @@ from synofs.app.doctor import Failed, Result, Skipped, not_passed, passed
 from synofs.app.doctor_write import WRITE_CHECKS, Bench, clean_up
 from synofs.app.nas_probe import NasProbe, Refused, answer_of, size_of, unwrap
 from synofs.filestation.discovery import INFO_PATHS
+from synofs.filestation.manyfiles import unpacked
 from synofs.filestation.transport import CertificateUntrusted, Response, TransportError
 
 _T = TypeVar("_T")
@@ -315,6 +317,20 @@ async def attachment(nas: NasProbe) -> str:
     return f"as {response.head.content_type}"
 
 
+async def files_together(nas: NasProbe) -> str:
+    """Several files come as a zip."""
+    folder = await nas.need_folder()
+    files = [entry for entry in folder["files"] if not entry["isdir"] and 0 < size_of(entry) <= 2_000_000][:3]
+    if len(files) < 2:
+        raise Skipped("no folder with two small files was found")
+    parameters = {"path": [file["path"] for file in files], "mode": "download"}
+    response = await nas.call(DOWNLOAD, "download", 2, parameters)
+    found = unpacked(response.body, {os.fsencode(file["name"]): size_of(file) for file in files})
+    if len(found) != len(files):
+        raise Failed(f"{len(found)} of {len(files)} were in it", "nothing to do: files are read one by one")
+    return f"{len(files)} at once"
+
+
 async def missing_download(nas: NasProbe) -> str:
     """The download of a missing file fails in a way that is known."""
     shares = await nas.need_shares()
@@ -377,6 +393,7 @@ CHECKS: tuple[Callable[[NasProbe], Awaitable[str]], ...] = (
     lists_together,
     ranged_download,
     attachment,
+    files_together,
     missing_download,
 )
 

@@ -110,6 +110,12 @@ def download(path: str) -> ApiCall:
     return _call("SYNO.FileStation.Download", 2, "download", path, path=[path], mode="download")
 
 
+def download_together(paths: Sequence[str]) -> ApiCall:
+    """Several files of one folder, which come as a zip."""
+    about = paths[0].rpartition("/")[0]
+    return _call("SYNO.FileStation.Download", 2, "download", about, path=list(paths), mode="download")
+
+
 def thumbnail(path: str, size: str) -> ApiCall:
     return _call("SYNO.FileStation.Thumb", 2, "get", path, path=path, size=size)
 

@@ -25,6 +25,7 @@ from synofs.filestation.download import Downloader
 from synofs.filestation.health import Health, HealthOptions
 from synofs.filestation.lanes import Lane, LaneOptions, Lanes
 from synofs.filestation.listing import Pager, PagingOptions
+from synofs.filestation.manyfiles import ManyFiles
 from synofs.filestation.manylists import ManyLists
 from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, matched, space_of
 from synofs.filestation.requests_transport import RequestsTransport
@@ -144,6 +145,7 @@ class FileStationClient:
         self._pager = Pager(options.paging)
         self._many_lists = ManyLists(self._caller, self._pager, options.paging.first_page)
         self._downloader = Downloader(self._caller, self._counters)
+        self._many_files = ManyFiles(self._caller, self._counters)
         tasks = Tasks(self._caller, options.tasks)
         self._changes = Changes(self._caller, tasks, self._downloader)
         self.services = Services(self._caller, tasks, self._pager, self._changes)
@@ -287,6 +289,13 @@ class FileStationClient:
 
     async def read_range(self, path: str, offset: int, length: int, size: int, on_data: OnData) -> None:
         await self._downloader.read_range(path, offset, length, size, on_data)
+
+    async def read_files(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        return await self._many_files.read(files)
+
+    @property
+    def files_at_once(self) -> int:
+        return self._many_files.files_at_once
 
     @property
     def ranges_ignored(self) -> bool:

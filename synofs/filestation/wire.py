@@ -170,6 +170,7 @@ class Wire:
         headers: Mapping[str, str],
         lane: Lane,
         body_offset: int = 0,
+        max_answer_bytes: int = 1024 * 1024,  # an error's text; files go to the sink
         answer_seconds: float = 30.0,
         fresh_connection: bool = False,
     ) -> Response:
@@ -181,7 +182,7 @@ class Wire:
             query=form(parameters),
             headers={"Accept-Encoding": "identity", **headers, **session.headers()},
             answer_seconds=answer_seconds,
-            max_answer_bytes=1024 * 1024,  # an error's text; files go to the sink
+            max_answer_bytes=max_answer_bytes,
             bulk=True,
             body_offset=body_offset,
             fresh_connection=fresh_connection,

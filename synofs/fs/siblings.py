@@ -24,8 +24,9 @@ class SiblingOptions:
     small_file_bytes: int = 1024 * 1024
     files_in_a_row: int = 2
     first_window: int = 4
-    max_window: int = 32
+    max_window: int = 96
     max_bytes_ahead: int = 16 * 1024 * 1024
+    max_bytes_together: int = 2 * 1024 * 1024
     fetches_at_once: int = 5
     skip: int = 8  # so many files further still count as "in order": a program leaves out what it does not want
     max_directories: int = 16
@@ -101,19 +102,33 @@ class SiblingPrefetch:
         options, listing = self._options, directory.listing
         if listing is None:
             return
+        together = max(1, min(self._reader.files_at_once, run.window // options.fetches_at_once))
+        if run.ahead and len(run.ahead) + together > run.window:
+            return  # each file that is read makes room for one: better to wait for more, and ask for them together
         files = listing.in_order(folders=False, by_number=run.by_number).inodes
+        bytes_ahead = sum(run.ahead.values())
+        batch: list[Inode] = []
         for inode in islice(files, run.next_index, run.index + options.skip + options.max_window):
             if (
                 self._fetching >= options.fetches_at_once
                 or len(run.ahead) >= run.window
-                or sum(run.ahead.values()) + inode.size > options.max_bytes_ahead
+                or bytes_ahead + inode.size > options.max_bytes_ahead
             ):
-                return
+                break
             run.next_index += 1
             if self._is_worth_it(inode):
                 run.ahead[inode.number] = inode.size
-                self._fetching += 1
-                nursery.start_soon(self._fetch, run, directory, inode, nursery)
+                bytes_ahead += inode.size
+                batch.append(inode)
+                if len(batch) >= together or sum(one.size for one in batch) >= options.max_bytes_together:
+                    self._start(run, directory, batch, nursery)
+                    batch = []
+        if batch:
+            self._start(run, directory, batch, nursery)
+
+    def _start(self, run: _Run, directory: Inode, batch: list[Inode], nursery: trio.Nursery) -> None:
+        self._fetching += 1
+        nursery.start_soon(self._fetch, run, directory, batch, nursery)
 
     def _is_worth_it(self, inode: Inode) -> bool:
         return (
@@ -124,10 +139,14 @@ class SiblingPrefetch:
             and not self._reader.has_start(inode.number, inode.fingerprint)
         )
 
-    async def _fetch(self, run: _Run, directory: Inode, inode: Inode, nursery: trio.Nursery) -> None:
-        version = inode.fingerprint
+    async def _fetch(self, run: _Run, directory: Inode, batch: list[Inode], nursery: trio.Nursery) -> None:
+        unseen = [inode for inode in batch if inode.kernel_cached != inode.fingerprint]
         try:
-            await self._reader.prefetch(inode.number, version, inode.path, seen=inode.kernel_cached == version)
+            if len(unseen) > 1:
+                await self._reader.prefetch_together([(one.number, one.fingerprint, one.path) for one in unseen])
+            for inode in batch if len(unseen) <= 1 else (one for one in batch if one not in unseen):
+                version = inode.fingerprint
+                await self._reader.prefetch(inode.number, version, inode.path, seen=inode.kernel_cached == version)
         finally:
             self._fetching -= 1
         if run.window:

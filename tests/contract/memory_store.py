@@ -53,6 +53,12 @@ class MemoryStore:
             on_page(entries[start : start + PAGE_ENTRIES])
 
     folders_at_once = 1
+    files_at_once = 2
+
+    async def read_files(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        await trio.lowlevel.checkpoint()
+        contents = [(self.content.get(path), size) for path, size in files]
+        return [data if data is not None and len(data) == size else None for data, size in contents]
 
     async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
         for number, path in enumerate(paths):

@@ -127,6 +127,28 @@ async def test_folders_that_are_listed_together_are_as_if_listed_alone(far: FarS
         assert together == alone
 
 
+async def test_small_files_that_are_read_together_are_whole_or_left_out(far: FarSide) -> None:
+    names = ["plain", "empty", 'odd "]}, é', "longer now", "gone", "packs well"]
+    contents = {name: revealing(1000 + number) for number, name in enumerate(names)}
+    contents |= {"empty": b"", "packs well": bytes(100_000)}
+    for name, content in contents.items():
+        far.put(f"{far.root}/{name}", content)
+    files = [(f"{far.root}/{name}", len(content)) for name, content in contents.items()]
+    far.put(f"{far.root}/longer now", b"x" * 5000)
+    far.remove(f"{far.root}/gone")
+    came = dict(zip(names, await far.store.read_files(files), strict=True))
+    assert came["longer now"] is None
+    assert came["gone"] is None
+    for name in names:
+        assert came[name] in (None, contents[name])
+
+    del files[3:5]
+    again = await far.store.read_files(files)
+    assert any(data is not None for data in again), "all of them are there"
+    for name, data in zip(["plain", "empty", 'odd "]}, é', "packs well"], again, strict=True):
+        assert data in (None, contents[name])
+
+
 async def test_a_file_is_no_folder(far: FarSide) -> None:
     far.put(f"{far.root}/file", b"x")
     with pytest.raises(remote.RemoteError):

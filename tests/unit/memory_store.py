@@ -92,6 +92,7 @@ class MemoryStore:
         self.bytes_sent = 0
         self.downloads_ended = 0  # of their own accord
         self.folders_at_once = 1
+        self.files_at_once = 1
         self.ranges_ignored = False
         self.ignores_ranges = False
         self.piece_seconds = 0.0  # how long each piece takes
@@ -181,6 +182,12 @@ class MemoryStore:
         for start in range(0, max(1, len(entries)), self.page_entries):
             await self._point("page", path)
             on_page(entries[start : start + self.page_entries])
+
+    async def read_files(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        self.calls.append(Call("read_files", " ".join(path for path, _ in files)))
+        await trio.sleep(self.piece_seconds)
+        contents = [(self.nodes[path].content if path in self.nodes else None, size) for path, size in files]
+        return [data if data is not None and len(data) == size else None for data, size in contents]
 
     async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
         self.calls.append(Call("list_dirs", " ".join(paths)))

@@ -264,7 +264,7 @@ async def test_bytes_that_left_the_memory_are_not_replaced_by_another_versions(r
     file = rig.open()
     assert versions_in(bytes(await file.read(0, BLOCK))) == {0}
     await wait_all_tasks_blocked()
-    rig.reader._cache.drop(file._content.key)
+    rig.reader._cache.drop(file.content.key)
     rig.put(BIG, version=1)
     with pytest.raises(Changed):
         await file.read(BLOCK, BLOCK)
@@ -433,10 +433,10 @@ async def test_closing_the_last_handle_ends_its_downloads(rig: Rig) -> None:
     await file.read(0, BLOCK)
     file.close()
     await wait_all_tasks_blocked()
-    assert other._content.fetches
+    assert other.content.fetches
     other.close()
     await wait_all_tasks_blocked()
-    assert other._content.fetches == []
+    assert other.content.fetches == []
     assert rig.store.bytes_sent == BLOCK
 
 
@@ -474,7 +474,7 @@ async def test_memory_is_bounded_whatever_is_read(rig: Rig) -> None:
     for offset in range(0, BIG, BLOCK):
         for file in files:
             assert await file.read(offset, BLOCK) == revealing(BLOCK, offset=offset)
-            held = sum(len(piece.data) for other in files for piece in other._content.held)
+            held = sum(len(piece.data) for other in files for piece in other.content.held)
             assert rig.reader.cache_bytes <= 4 * MIB
             assert held <= 4 * MIB + 8 * 512 * KIB  # the share of each, and at least the first window
 
@@ -509,7 +509,7 @@ async def test_without_ranges_the_stream_is_held_back_by_its_reader(rig: Rig, no
     file = rig.open()
     for offset in range(0, size, BLOCK):
         assert await file.read(offset, BLOCK) == revealing(BLOCK, offset=offset)
-        held = sum(len(piece.data) for piece in file._content.held)
+        held = sum(len(piece.data) for piece in file.content.held)
         assert rig.reader.cache_bytes + held <= 4 * MIB
     assert no_ranges.bytes_sent <= size + 1 * MIB
 
@@ -521,7 +521,7 @@ async def test_without_ranges_a_stream_that_nobody_follows_is_ended(rig: Rig, no
     for offset in range(0, 2 * MIB, BLOCK):
         await file.read(offset, BLOCK)
     await trio.sleep(60)
-    assert file._content.fetches == []
+    assert file.content.fetches == []
     assert no_ranges.bytes_sent < 40 * MIB
     assert await file.read(2 * MIB, BLOCK) == revealing(BLOCK, offset=2 * MIB)
 
@@ -532,7 +532,7 @@ async def test_without_ranges_a_step_back_is_read_at_once(rig: Rig, no_ranges: M
     file = rig.open()
     for offset in range(0, 4 * MIB, BLOCK):
         await file.read(offset, BLOCK)
-    rig.reader._cache.drop(file._content.key)
+    rig.reader._cache.drop(file.content.key)
     with trio.fail_after(5):
         assert await file.read(0, BLOCK) == revealing(BLOCK)
         assert await file.read(50 * MIB, BLOCK) == revealing(BLOCK, offset=50 * MIB)

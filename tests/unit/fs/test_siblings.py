@@ -70,6 +70,34 @@ async def test_files_that_are_read_in_order_come_ahead_with_one_request_each(
     assert store.count("get_entries") == 0
 
 
+async def test_files_that_are_read_in_order_come_together_where_the_nas_can_do_that(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    store.files_at_once = 16
+    for inode in await files(fs):
+        assert await read(fs, inode) == b"%d" % int(inode.name[4:]) * 1000
+    together = [call.subject.split() for call in store.asked("read_files")]
+    alone = [call.subject for call in store.asked("read_range")]
+    asked = [path for paths in together for path in paths] + alone
+    assert len(asked) == len(set(asked)) == FILES
+    assert len(together) + len(alone) <= FILES / 2
+    assert max(map(len, together)) <= 16
+
+
+async def test_what_does_not_come_together_comes_alone(store: MemoryStore, fs: Filesystem) -> None:
+    store.files_at_once = 16
+    order = await files(fs)
+
+    async def nothing(wanted: list[tuple[str, int]]) -> list[bytes | None]:
+        return [None] * len(wanted)
+
+    store.read_files = nothing
+    for inode in order:
+        assert await read(fs, inode) == b"%d" % int(inode.name[4:]) * 1000
+    assert store.count("read_range") == FILES
+    assert store.count("get_entries") == 0, "a first download needs no proof"
+
+
 async def test_a_single_file_brings_nothing_else(store: MemoryStore, fs: Filesystem) -> None:
     order = await files(fs)
     await read(fs, order[0])

@@ -1,0 +1,129 @@
+"""Several small files in one request: the NAS packs a selection into a zip, as it does for a browser.
+
+The guide promises the zip and says nothing of what is in it, so it is read whole and by its directory, which works for
+every way of packing; names are compared as bytes, and each file must have the size that is expected and the checksum
+that the zip tells. Whatever does not come like that is read by itself. After two zips that are of no use no more are
+asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+
+import trio
+
+from synofs.filestation import calls
+from synofs.filestation.caller import Attempt, Caller
+from synofs.filestation.parsing import Empty, data_of
+from synofs.filestation.transport import Head
+from synofs.filestation.wire import Counters, check_status, lane_of
+from synofs.remote import BadAnswer, RemoteError
+
+log = logging.getLogger(__name__)
+
+MAX_FILES = 16
+MAX_USELESS = 2
+_OVERHEAD_BYTES = 64 * 1024  # and for each file 1 KiB: headers, directory, bytes that do not pack
+
+
+class ManyFiles:
+    """Reads small files together; `files_at_once` says how many are worth it."""
+
+    def __init__(self, caller: Caller, counters: Counters) -> None:
+        self._caller = caller
+        self._counters = counters
+        self._useless = 0
+
+    @property
+    def files_at_once(self) -> int:
+        return 1 if self._useless >= MAX_USELESS else MAX_FILES
+
+    async def read(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """See `RemoteStore.read_files`."""
+        if len(files) == 1 or self.files_at_once == 1:
+            return [None] * len(files)
+        try:
+            archive = await self._zip([path for path, _ in files], sum(size for _, size in files))
+            sizes = {_name(path): size for path, size in files}
+            found = await trio.to_thread.run_sync(unpacked, archive, sizes)
+        except RemoteError as exc:
+            if not exc.temporary or isinstance(exc, BadAnswer):
+                self._count_useless(str(exc))
+            return [None] * len(files)
+        if found:
+            self._useless = 0
+        else:
+            self._count_useless("none of the files was in the zip")
+        return [found.get(_name(path)) for path, _ in files]
+
+    def _count_useless(self, why: str) -> None:
+        self._useless += 1
+        if self._useless == MAX_USELESS:
+            log.info("the NAS does not send several files in one request (%s); they are read one by one", why)
+
+    async def _zip(self, paths: Sequence[str], total_bytes: int) -> bytes:
+        call = calls.download_together(paths)
+
+        async def attempt(this: Attempt) -> bytes:
+            response = await self._caller.wire.fetch(
+                call,
+                this.session,
+                _Nowhere(),
+                headers={},
+                lane=lane_of(total_bytes),
+                max_answer_bytes=total_bytes + len(paths) * 1024 + _OVERHEAD_BYTES,
+                answer_seconds=this.answer_seconds,
+                fresh_connection=this.fresh_connection,
+            )
+            check_status(response.head, call.path)
+            if not response.body.startswith(b"PK"):
+                data_of(call.api, response.body, Empty, path=call.path)  # raises what the NAS says
+                raise BadAnswer("the NAS reports success in place of the files", path=call.path)
+            return response.body
+
+        body = await self._caller.run(attempt, idempotent=True)
+        self._counters.bytes_read += len(body)
+        return body
+
+
+def unpacked(archive: bytes, sizes: Mapping[bytes, int]) -> dict[bytes, bytes]:
+    """The files of that name and size that are whole. Raises `BadAnswer` when it is no zip."""
+    found: dict[bytes, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+            for info in packed.infolist():
+                name = _name_in_zip(info)
+                if info.is_dir() or sizes.get(name) != info.file_size:
+                    continue
+                with packed.open(info) as member:
+                    content = member.read(info.file_size + 1)
+                if len(content) == info.file_size:
+                    found[name] = content
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as exc:
+        raise BadAnswer(f"the NAS sends a zip that is none ({exc})") from exc
+    return found
+
+
+def _name(path: str) -> bytes:
+    return path.rpartition("/")[2].encode("utf-8", "surrogateescape")
+
+
+def _name_in_zip(info: zipfile.ZipInfo) -> bytes:
+    """`zipfile` takes names without the UTF-8 mark for code page 437; Linux programs write them as they are on disk."""
+    name = info.orig_filename.rpartition("/")[2]
+    marked = info.flag_bits & 0x800
+    return name.encode("utf-8" if marked else "cp437", "surrogateescape" if marked else "replace")
+
+
+class _Nowhere:
+    """Takes nothing while it comes: the zip is small enough to be an answer."""
+
+    def wants(self, head: Head) -> bool:
+        return False
+
+    async def take(self, piece: memoryview) -> bool:
+        return False

@@ -1,0 +1,110 @@
+"""Small files in a zip: believed file by file, given up when it is of no use."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from synofs.filestation.client import ClientOptions, FileStationClient
+from synofs.filestation.manyfiles import MAX_USELESS, unpacked
+from synofs.remote import BadAnswer
+from tests.trees import revealing
+from tests.unit.filestation.scripted_transport import Answer, ScriptedNas, Sent, answer, credentials, failure, success
+from tests.unit.virtual_time import in_virtual_time
+
+FILES = [("/s/d/a", 10), ("/s/d/b", 2000)]
+CONTENTS = {"a": revealing(10), "b": revealing(2000)}
+
+
+def zipped(contents: dict[str, bytes], how: int = zipfile.ZIP_DEFLATED, folder: str = "") -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", how) as archive:
+        for name, content in contents.items():
+            archive.writestr(folder + name, content)
+    return packed.getvalue()
+
+
+def client_of(answers: Answer) -> tuple[FileStationClient, ScriptedNas]:
+    def files(sent: Sent) -> Answer:
+        assert sent.name == "FileStation.Download.download"
+        assert json.loads(sent.parameters["path"]) == ["/s/d/a", "/s/d/b"]
+        return answers
+
+    nas = ScriptedNas(files)
+    return FileStationClient(ClientOptions(url="https://nas"), credentials(), transport=nas.transport), nas
+
+
+@in_virtual_time
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("folder", ["", "d/", "s/d/"])
+async def test_each_file_comes_whole_however_it_is_packed(how: int, folder: str) -> None:
+    client, nas = client_of(answer(zipped(CONTENTS, how, folder)))
+    await client.connect()
+    assert await client.read_files(FILES) == [CONTENTS["a"], CONTENTS["b"]]
+    assert nas.transport.count("FileStation.Download.download") == 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    "useless",
+    [
+        failure(408),
+        failure(103),
+        success(),
+        answer(b"PK but no zip"),
+        answer(zipped(CONTENTS)[:-30]),
+        answer(zipped({"c": b"x"})),
+        answer(zipped({"a": b"x", "b": b"x"})),
+        answer(b"\0" * 1_000_000),
+        answer(b"<html>", status=404),
+    ],
+)
+async def test_what_is_of_no_use_is_read_alone_and_not_asked_for_for_ever(useless: Answer) -> None:
+    client, nas = client_of(useless)
+    await client.connect()
+    for _ in range(5):
+        assert await client.read_files(FILES) == [None, None]
+    assert client.files_at_once == 1
+    asked = nas.transport.count("FileStation.Download.download")
+    await client.read_files(FILES)
+    assert nas.transport.count("FileStation.Download.download") == asked >= MAX_USELESS
+
+
+@in_virtual_time
+async def test_a_file_that_has_changed_is_left_out() -> None:
+    client, _ = client_of(answer(zipped(CONTENTS | {"a": revealing(11)})))
+    await client.connect()
+    assert await client.read_files(FILES) == [None, CONTENTS["b"]]
+    assert client.files_at_once > 1
+
+
+def test_a_damaged_file_is_not_believed() -> None:
+    archive = bytearray(zipped(CONTENTS, zipfile.ZIP_STORED))
+    archive[archive.index(CONTENTS["b"]) + 1000] ^= 1
+    with pytest.raises(BadAnswer):
+        unpacked(bytes(archive), {b"a": 10, b"b": 2000})
+
+
+def test_a_zip_bomb_does_not_go_off() -> None:
+    bomb = zipped({"a": bytes(500_000_000)})
+    assert unpacked(bomb, {b"a": 10}) == {}
+    lying = bytearray(bomb)
+    size = (500_000_000).to_bytes(4, "little")
+    while size in lying:
+        lying[lying.index(size) : lying.index(size) + 4] = (10).to_bytes(4, "little")
+    with pytest.raises(BadAnswer):
+        unpacked(bytes(lying), {b"a": 10})
+
+
+@pytest.mark.parametrize("name", ["é ü", "日本"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_names_are_compared_as_bytes(name: str, marked: bool) -> None:
+    archive = zipped({name: b"0123456789"}, zipfile.ZIP_STORED)
+    if not marked:  # as Info-ZIP on Linux writes them
+        archive = archive.replace(b"\x00\x08\x00\x00", b"\x00\x00\x00\x00")
+        with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+            assert packed.infolist()[0].flag_bits & 0x800 == 0
+    assert unpacked(archive, {name.encode(): 10}) == {name.encode(): b"0123456789"}
