@@ -309,13 +309,13 @@ def test_a_killed_daemon_leaves_no_empty_folder_but_an_error(nas: Nas, synofs: S
 
 CRASHING_DAEMON = """
 import sys, trio
-from synofs.app import daemon, service
+from synofs.app import daemon, loopwatch
 
 async def crash(self):
     await trio.sleep(0.1)
     raise ZeroDivisionError("nobody foresaw this")
 
-service._Service._report_to_systemd = crash
+loopwatch.LoopWatch.run = crash
 sys.exit(daemon.main())
 """
 
