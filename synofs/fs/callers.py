@@ -29,14 +29,20 @@ class Kind(Enum):
     FILE_MANAGER = 1
     THUMBNAILER = 2
     INDEXER = 3
+    PREVIEWER = 4  # the part of a file manager that makes thumbnails itself
 
 
 # Names are matched in their first 15 bytes, all that the kernel keeps: `gdk-pixbuf-thumbnailer` is `gdk-pixbuf-thum`.
 _KINDS = (
+    (Kind.PREVIEWER, re.compile(r"pcmanfm/loader")),
     (Kind.THUMBNAILER, re.compile(r"tumblerd|.*thumb.*|.*-thum?")),
     (Kind.INDEXER, re.compile(r"tracker-.*|localsearch.*|baloo_?file.*|updatedb.*|recollindex|file")),
     (Kind.FILE_MANAGER, re.compile(r"thunar|pcmanfm(-qt)?|nautilus|nemo|caja|dolphin|spacefm", re.IGNORECASE)),
 )
+
+
+# Threads that do something else than their process, by the names that these programs give them (libfm 1.3).
+_THREADS = frozenset({("pcmanfm", "loader")})
 
 
 def kind_of_name(name: str) -> Kind:
@@ -44,11 +50,14 @@ def kind_of_name(name: str) -> Kind:
 
 
 def process_name(pid: int) -> str:
-    """The name of the process that a thread belongs to; "" when it is gone, or out of our sight."""
+    """The name of the process that a thread belongs to, with the thread's own ("pcmanfm/loader") where that matters;
+    "" when it is gone, or out of our sight."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(errors="replace")
         process = re.search(r"^Tgid:\s*(\d+)$", status, re.MULTILINE)
-        return Path(f"/proc/{process[1] if process else pid}/comm").read_text(errors="replace").strip()
+        thread = re.search(r"^Name:\s*(.*)$", status, re.MULTILINE)
+        name = Path(f"/proc/{process[1] if process else pid}/comm").read_text(errors="replace").strip()
+        return f"{name}/{thread[1]}" if thread and (name, thread[1]) in _THREADS else name
     except OSError:
         return ""
 

@@ -42,6 +42,7 @@ class Thumbnails(Enum):
 class SparingOptions:
     head_bytes: int = 1 * MIB  # what file(1) looks at; covers the index of most videos and documents
     tail_bytes: int = 64 * KIB  # where zip, PDF and some videos have theirs
+    preview_bytes: int = 64 * KIB  # where cameras keep a thumbnail of their own
     picture_bytes: int = 8 * MIB  # of a picture that the NAS has no thumbnail of
 
 
@@ -91,6 +92,7 @@ class Sparing:
         self._callers = callers
         self._options = options
         self._gentle = Access(GENTLE)
+        self._preview = Access(GENTLE, options.preview_bytes)
         self._bounded = Access(NO_READAHEAD, options.head_bytes, options.tail_bytes)
 
     def access(self, inode: Inode, caller: Caller | None) -> Access:
@@ -100,7 +102,10 @@ class Sparing:
         kind = self._callers.kind(caller)
         if kind is Kind.FILE_MANAGER:
             return self._gentle
-        if kind is Kind.THUMBNAILER:
+        if kind is Kind.PREVIEWER and self._thumbnails is Thumbnails.NAS and self._desktop is not None:
+            none_there = is_image(inode.name) and self._desktop.looked_at(inode, caller)
+            return self._gentle if none_there and inode.size <= self._options.picture_bytes else self._preview
+        if kind in (Kind.THUMBNAILER, Kind.PREVIEWER):
             if self._thumbnails is Thumbnails.OFF or self._desktop is None:
                 raise AccessDenied(inode.path())
             if is_image(inode.name):

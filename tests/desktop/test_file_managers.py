@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.desktop.conftest import PHOTOGRAPHS, Scene
-from tests.desktop.photographs import save_photograph
+from tests.desktop.photographs import landscape, save_photograph
 from tests.desktop.stage import wait_for
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(110)]
@@ -181,6 +181,19 @@ def test_a_folder_of_photographs_is_shown_without_downloading_them(scene: Scene,
     screen.wait_for_stillness()
     assert scene.calls()["Thumb.get"] == calls["Thumb.get"]
     assert scene.calls()["List.list"] <= calls["List.list"] + 2
+
+
+def test_pcmanfm_does_not_download_pictures_to_make_thumbnails_itself(scene: Scene) -> None:
+    folder = scene.nas.folder / "Inbox"
+    for number in range(8):
+        landscape(number, 700, 500).save(folder / f"{number}.png")
+    FILE_MANAGERS["pcmanfm"].open(scene, scene.mounted / "Inbox")
+    wait_for("all thumbnails", lambda: scene.thumbnails() == 8)
+    scene.desktop.keys("F5")
+    scene.desktop.wait_for_stillness()
+    scene.desktop.look("pcmanfm-drawings")
+    whole = sum(file.stat().st_size for file in folder.iterdir())
+    assert scene.nas.stats()["bytes_sent"] < whole / 2  # most of that are the NAS's thumbnails, PNG as well
 
 
 def same(source: Path, copy: Path) -> bool:

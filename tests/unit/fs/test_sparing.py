@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from tests.unit.memory_store import MemoryStore
 from tests.unit.virtual_time import in_virtual_time
 
 PHOTO, VIDEO, SIZE = b"photo.jpg", b"video.mp4", 4 * MIB
-PROGRAMS = {1: "tumblerd", 2: "tracker-extract", 3: "thunar", 4: "cp"}
-TUMBLERD, TRACKER, THUNAR, COPY = (Caller(pid, 1000) for pid in PROGRAMS)
+PROGRAMS = {1: "tumblerd", 2: "tracker-extract", 3: "thunar", 4: "cp", 5: "pcmanfm/loader"}
+TUMBLERD, TRACKER, THUNAR, COPY, PCMANFM = (Caller(pid, 1000) for pid in PROGRAMS)
 
 
 class Witness:
@@ -175,6 +177,8 @@ async def test_a_folder_is_visited_by_a_file_manager_that_has_read_it_and_by_nob
         ("file", Kind.INDEXER),
         ("Thunar", Kind.FILE_MANAGER),
         ("pcmanfm-qt", Kind.FILE_MANAGER),
+        ("pcmanfm", Kind.FILE_MANAGER),
+        ("pcmanfm/loader", Kind.PREVIEWER),
         ("nautilus", Kind.FILE_MANAGER),
         ("file-roller", Kind.OTHER),
         ("bash", Kind.OTHER),
@@ -183,6 +187,25 @@ async def test_a_folder_is_visited_by_a_file_manager_that_has_read_it_and_by_nob
 )
 def test_programs_are_told_by_what_the_kernel_keeps_of_their_names(name: str, kind: Kind) -> None:
     assert kind_of_name(name) is kind
+
+
+def test_a_thread_that_makes_thumbnails_is_told_from_its_process() -> None:
+    """Of a process that was renamed like PCManFM's, and has a thread like its own."""
+    program = """
+import sys, threading
+from pathlib import Path
+from synofs.fs.callers import process_name
+def work(name):
+    Path("/proc/thread-self/comm").write_text(name)
+    print(process_name(threading.get_native_id()))
+Path("/proc/self/comm").write_text("pcmanfm")
+for name in ("pool", "loader"):
+    thread = threading.Thread(target=work, args=(name,))
+    thread.start()
+    thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["pcmanfm", "pcmanfm/loader"]
 
 
 def test_a_thread_has_the_name_of_its_process() -> None:
