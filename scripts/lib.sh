@@ -56,7 +56,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -d /etc/pki ] || echo ca-certificates
     [ "$purpose" = demo ] && return
     for pair in fio:fio rsync:rsync curl:curl getfattr:attr git:git strace:strace openssl:openssl sqlite3:sqlite3 unzip:unzip \
-        stress-ng:stress-ng man:man-db gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus dbus-send:dbus; do
+        stress-ng:stress-ng faketime:faketime mkfs.ext4:e2fsprogs ip:iproute2 man:man-db gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus dbus-send:dbus; do
         have "${pair%%:*}" || echo "${pair#*:}"
     done
     # tests/desktop work with file managers on a screen that nobody sees.

@@ -230,9 +230,9 @@ def entry_of(record: Record) -> RemoteEntry:
         name,
         is_dir,
         whole(more.size, MAX_SIZE),
-        whole(times.mtime, _MAX_SECONDS) * 1_000_000_000,
-        whole(times.atime, _MAX_SECONDS) * 1_000_000_000,
-        whole(times.ctime, _MAX_SECONDS) * 1_000_000_000,
+        _moment(times.mtime) * 1_000_000_000,
+        _moment(times.atime) * 1_000_000_000,
+        _moment(times.ctime) * 1_000_000_000,
         rights_of(more.perm),
     )
 
@@ -287,6 +287,11 @@ def matched(paths: Sequence[str], records: Sequence[Record]) -> list[Record]:
     if missing := [path for path in paths if path not in by_path]:
         raise BadAnswer("the NAS does not answer for every path that it was asked for", path=missing[0])
     return [by_path[path] for path in paths]
+
+
+def _moment(value: Number | None) -> int:
+    """Seconds since 1970, or before it; 0 for what is no number."""
+    return -whole(-value, _MAX_SECONDS) if value is not None and value < 0 else whole(value, _MAX_SECONDS)
 
 
 def whole(value: Number | None, maximum: int) -> int:

@@ -83,7 +83,8 @@ def test_what_is_missing_is_assumed_harmless(additional: Any) -> None:
 @pytest.mark.parametrize(
     ("size", "seconds", "expected_size", "expected_ns"),
     [
-        (-1, -1, 0, 0),
+        (-1, -1, 0, -(10**9)),  # a second before 1970
+        (-(2**70), -(2**70), 0, -9223372036 * 10**9),
         (2**70, 2**70, 2**63 - 1, 9223372036 * 10**9),
         (1.0, 1.9, 1, 10**9),
         ("nan", "nan", 0, 0),
