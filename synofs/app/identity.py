@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+MAX_RUNTIME_DIR_BYTES = 107 - len("/123456789012345678901234.sock")  # a socket's path is no longer than that
+
 
 def mount_id(mountpoint: str) -> str:
     """A file name for a mountpoint (its resolved path)."""
@@ -30,6 +32,8 @@ def make_runtime_dir() -> Path:
     """The first of the places that can be used, made private. Raises `OSError` when none can."""
     refused: OSError | None = None
     for place in runtime_dirs(os.getuid()):
+        if len(os.fsencode(place)) > MAX_RUNTIME_DIR_BYTES:
+            continue
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             require_private(place, os.getuid())

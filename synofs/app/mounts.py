@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,13 +82,33 @@ def find_mount_above(path: str) -> tuple[MountEntry, str] | None:
     return None
 
 
+LOOK_SECONDS = 3.0
+# statfs is answered from the daemon's memory, but never from the kernel's, so it proves that it serves and asks
+# nothing of the NAS. The exit code is the errno.
+PROBE = """
+import os, sys
+try:
+    os.statvfs(sys.argv[1])
+except OSError as exc:
+    sys.exit(exc.errno)
+"""
+DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
+
+
 def is_dead(mountpoint: str) -> bool:
-    """Whether the daemon of a mount has ended without unmounting (every access says ENOTCONN)."""
+    """Whether the daemon of a mount has ended without unmounting (every access says ENOTCONN).
+
+    The look is taken by a process that need not come back: one that is there and answers nothing is not dead, and
+    whoever asks it waits for as long as it likes, with no way out.
+    """
+    command = [sys.executable, "-I", "-S", "-c", PROBE, mountpoint]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
     try:
-        os.statvfs(mountpoint)  # stat would be answered from the kernel's cache for a while
-    except OSError as exc:
-        return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-    return False
+        return process.wait(LOOK_SECONDS) in DEAD
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return False
 
 
 # ----- before mounting ------------------------------------------------------------------------------------------

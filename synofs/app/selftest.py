@@ -7,27 +7,16 @@ us instead, the kernel breaks the connection off and the other process gets its 
 
 from __future__ import annotations
 
-import errno
 import logging
 import subprocess
 import sys
 
 import trio
 
+from synofs.app.mounts import DEAD, PROBE
 from synofs.app.sdnotify import Notifier
 
 log = logging.getLogger(__name__)
-
-# statfs is answered from our memory, but never from the kernel's, so it proves that we serve and asks nothing of
-# the NAS. The exit code is the errno.
-PROBE = """
-import os, sys
-try:
-    os.statvfs(sys.argv[1])
-except OSError as exc:
-    sys.exit(exc.errno)
-"""
-DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 class SelfTest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def run(order: Order, on_ready: Callable[[], None]) -> None:
     """Serve a mount until it ends; `on_ready` is called once it answers. Raises `Failure` and nothing else."""
     settings = order.settings
     share_one_heap()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would have the password in it
     os.umask(0o077)  # what is made here is for this user; each place sees to that itself, and none may forget it
     try:
         trio.run(_Service(order, on_ready).run)
