@@ -14,6 +14,7 @@ from tests.benchmarks.servers import REPOSITORY
 
 DEFAULT_MINUTES = 60.0
 CRASHES = 5_000  # of each write mode
+HOSTILE_INPUTS = 10_000_000
 
 Harness = Callable[[float], bool]  # (minutes, for those that run for a time) -> whether every promise was kept
 
@@ -49,10 +50,15 @@ def two_clients(minutes: float) -> bool:
     return module("tests.soak.two_clients", "--minutes", str(minutes))
 
 
+def hostile(minutes: float) -> bool:
+    return module("tests.hostile", "--inputs", str(HOSTILE_INPUTS))
+
+
 LONG: dict[str, tuple[str, Harness]] = {
     "crashes": (f"{CRASHES:,} SIGKILLs of each write mode: no acknowledged write is lost", crashes),
     "bounded": ("five kinds of trouble: no call takes longer than is promised; peers beside it", bounded),
     "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
     "soak": ("16 programs, and everything goes wrong around them: nothing lost, nothing held", soak),
     "two-clients": ("two machines edit, rename and delete the same files: nothing overwritten in silence", two_clients),
+    "hostile": (f"{HOSTILE_INPUTS:,} answers of a hostile NAS: no crash, no hang, no name that leads out", hostile),
 }

@@ -24,6 +24,7 @@ Instead = Callable[[str, Request], Response | bytes | None]
 @dataclass(eq=False)
 class HttpNas:
     port: int
+    evil: float = 0.0  # how likely an answer is spoiled, as JSON or on the wire; may be changed
     received: list[bytes] = field(default_factory=list)
 
     @property
@@ -36,10 +37,7 @@ def _never(name: str, request: Request) -> None:
 
 
 @contextmanager
-def http_nas(
-    instead: Instead = _never, *, seed: int = 0, context: ssl.SSLContext | None = None, evil: float = 0.0
-) -> Iterator[HttpNas]:
-    """`evil` is how likely an answer is spoiled, as JSON or on the wire."""
+def http_nas(instead: Instead = _never, *, seed: int = 0, context: ssl.SSLContext | None = None) -> Iterator[HttpNas]:
     lock = threading.Lock()
     rng = random.Random(seed)
 
@@ -49,11 +47,11 @@ def http_nas(
             nas.received.append(sent)
             name, asked = understood(request)
             given = instead(name, request)
-            if given is None and evil and rng.random() < evil / 3 and not name.startswith("API."):
+            if given is None and rng.random() < nas.evil / 10 and not name.startswith("API."):
                 yield from raw_answers.stream(rng.randrange(10**9))
                 return
             if given is None:
-                bad = 0 if name.startswith("API.") else evil
+                bad = 0 if name.startswith("API.") else nas.evil
                 given = answers.answer_for(rng, name, asked, request.headers.get("range", ""), bad)
         yield given if isinstance(given, bytes) else _on_the_wire(given)
 
