@@ -26,13 +26,18 @@ def is_whole(number: object) -> bool:
     return type(number) is int and 0 <= number < 2**63
 
 
+def is_moment(time_ns: object) -> bool:
+    """Also one before 1970."""
+    return type(time_ns) is int and -(2**63) <= time_ns < 2**63
+
+
 def check_entry(entry: RemoteEntry) -> None:
     assert isinstance(entry.name, str)
     assert entry.name
     assert isinstance(entry.is_dir, bool)
     assert is_whole(entry.size)
     for time_ns in (entry.mtime_ns, entry.atime_ns, entry.ctime_ns):
-        assert is_whole(time_ns), "what the kernel takes"
+        assert is_moment(time_ns), "what the kernel takes"
     assert Rights.NONE <= entry.rights <= Rights.ALL
 
 
