@@ -27,6 +27,9 @@ from synofs.filestation.parsing import Listing, entry_of
 from synofs.filestation.transport import BodyTooBig
 from synofs.remote import BadAnswer, OnPage
 
+MAX_SWEEPS = 4
+QUIET_ENDS = 2  # pages with nothing behind what is known: nothing is there, whatever the total says
+
 FetchPage = Callable[[int, int], Awaitable[Listing]]
 
 
@@ -84,6 +87,11 @@ class _Walk:
         self._pages = 0
         self._totals: set[int | None] = set()
         self._barren_tries = 0
+        self._quiet_ends = 0
+
+    @property
+    def _is_changing(self) -> bool:
+        return len(self._totals) > 1
 
     async def run(self, first_listing: Listing | None) -> None:
         limit = self._pager.page_size(self._options.first_page)
@@ -165,9 +173,10 @@ class _Walk:
         """The last resort: one snapshot; or, if the NAS does not send so much at once, pages until they bring nothing
         new. A page from the start on may miss what shifts past it, but hardly the same name each time."""
         if not await self._take_one_snapshot():
-            while await self._sweep():
-                pass
-            if len(self._delivered) < self._total:
+            for _ in range(MAX_SWEEPS):  # while somebody makes names without a pause, each brings something new
+                if not await self._sweep():
+                    break
+            if len(self._delivered) < self._total and not self._is_changing:
                 raise BadAnswer("the NAS does not list all of the folder", path=self._path)
         self._complete = True
 
@@ -191,6 +200,7 @@ class _Walk:
             assert listing is not None
             new = self._deliver(listing, 0) or new
             self._total = listing.total or 0
+            self._totals.add(listing.total)
             offset += len(listing.records)
             if offset > self._most:
                 raise BadAnswer("the NAS's listing of the folder does not end", path=self._path)
@@ -217,11 +227,17 @@ class _Walk:
         total = listing.total
         self._totals.add(total)
         self._complete = len(records) < page.limit if total is None else end >= total
+        due = page.limit if total is None else min(page.limit, total - page.offset)
+        much_is_missing = len(records) < due - due // 10
         if not self._complete and not brought:
             self._barren_tries += 1
-            return False
-        if len(records) < page.limit and not self._complete:
-            # It sends less than there is: that is as much as this NAS sends at once.
+            # What goes between being counted and being looked at is in the total and not in the page.
+            to_the_end = total is not None and page.offset + page.limit >= total and not much_is_missing
+            self._quiet_ends += new_from == len(records) and self._is_changing and to_the_end
+            self._complete = self._quiet_ends >= QUIET_ENDS
+            return self._complete
+        if due == page.limit and much_is_missing and not self._complete:
+            # It sends much less than there is: that is as much as this NAS sends at once.
             self._pager.cap = max(len(records), 2)
         self._end = end
         self._total = end + page.limit if total is None else total

@@ -71,6 +71,29 @@ def listed(folder: Folder, options: PagingOptions = SMALL, pager: Pager | None =
     return received
 
 
+@pytest.mark.parametrize("capped", [0, 15])
+@pytest.mark.parametrize("vanishing", [0, 1, 3])
+@pytest.mark.parametrize("count", [5, 40, 400])
+def test_a_folder_in_which_names_come_and_go_without_a_pause_is_listed_all_the_same(
+    count: int, vanishing: int, capped: int
+) -> None:
+    """Between counting and looking, some are gone: the page is shorter than its total says."""
+    lasting = names_of(count)
+    folder = Folder(lasting)
+    folder.cap = capped
+
+    def churn(number: int) -> None:
+        fleeting = [f"{(7919 * (number + k)) % (2 * count + 9):06}x" for k in range(5 + number % 3)]
+        folder.names = sorted([*lasting, *fleeting])
+
+    folder.before_page = churn
+    folder.total = lambda: len(folder.names) + vanishing
+    received = listed(folder)
+    assert len(received.names) == len(set(received.names))
+    assert set(lasting) <= set(received.names)
+    assert len(folder.asked) <= 20 + 8 * count
+
+
 @pytest.mark.parametrize("total", [None, 3])
 def test_an_answer_that_is_no_listing_is_not_an_empty_folder(total: int | None) -> None:
     async def fetch(offset: int, limit: int) -> Listing:
