@@ -50,6 +50,10 @@ def two_clients(minutes: float) -> bool:
     return module("tests.soak.two_clients", "--minutes", str(minutes))
 
 
+def peers(minutes: float) -> bool:
+    return module("tests.soak.peers")
+
+
 def hostile(minutes: float) -> bool:
     return module("tests.hostile", "--inputs", str(HOSTILE_INPUTS))
 
@@ -60,5 +64,6 @@ LONG: dict[str, tuple[str, Harness]] = {
     "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
     "soak": ("16 programs, and everything goes wrong around them: nothing lost, nothing held", soak),
     "two-clients": ("two machines edit, rename and delete the same files: nothing overwritten in silence", two_clients),
+    "peers": ("a colleague's work, and work before a crash: what synofs and its peers leave of it", peers),
     "hostile": (f"{HOSTILE_INPUTS:,} answers of a hostile NAS: no crash, no hang, no name that leads out", hostile),
 }
