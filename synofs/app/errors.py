@@ -106,7 +106,7 @@ class Problem(Enum):
     )
     SIGN_IN_REFUSED = 39, "{nas} refused to sign {user} in ({detail})", "look at DSM's Log Center"
     NO_USER = 40, "no account is named", "add --user NAME, or run: synofs login {nas} (once)"
-    NO_SAVED_SIGN_IN = 41, "nothing is saved for {nas}", "synofs status lists what is mounted"
+    NO_SAVED_SIGN_IN = 41, "nothing is saved for {nas}", "write it as at login; root has sign-ins of its own"
 
     KEYRING_CLOSED = (
         42,
@@ -168,6 +168,13 @@ class Problem(Enum):
     NO_LINK = 83, "there is no sharing link {link}", "synofs share list shows them"
     NOT_POSSIBLE = 84, "{path}: {detail}", "see: synofs {command} --help"
     NOT_CONFIRMED = 85, "this would remove files for good", "add --yes"
+
+    FAVOURITE_THERE = (
+        86,
+        "{path}, or its name, is among the favourites already",
+        "synofs fav list shows them; --name gives it another name",
+    )
+    NOT_LISTED = 87, "{path}: {detail}", "those that are there: synofs {command} list"
 
     INTERRUPTED = 130, "interrupted", "this command has stopped what it was doing; uploads go on"
 

@@ -19,7 +19,7 @@ from synofs.filestation import recycling
 from synofs.filestation.background import BackgroundTask
 from synofs.filestation.recycling import Discarded
 from synofs.filestation.sharing import Link
-from synofs.remote import NotADirectory, NotFound, PermissionDenied, RemoteError, Unsupported
+from synofs.remote import Exists, NotADirectory, NotFound, PermissionDenied, RemoteError, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -147,13 +147,16 @@ class AccountServices:
         if not (await self._desk.entry(path)).is_dir:
             raise NotADirectory("only a folder can be a favourite", path=path)
         name = str(arguments.get("name") or posixpath.basename(path))
-        await self._desk.services.favourites.add(path, name)
+        try:
+            await self._desk.services.favourites.add(path, name)
+        except Exists as exc:
+            raise Failure(Problem.FAVOURITE_THERE, path=self._desk.local(path)) from exc
         return {**self._desk.places(path), "name": name}
 
     async def _fav_remove(self, arguments: Arguments, tell: Tell) -> dict[str, Any]:
         path = self._desk.below_shares(arguments["path"])
         if path not in [one.path for one in await self._desk.services.favourites.list()]:
-            raise NotFound("this is no favourite", path=path)
+            raise Failure(Problem.NOT_LISTED, path=self._desk.local(path), detail="this is no favourite", command="fav")
         await self._desk.services.favourites.remove(path)
         return self._desk.places(path)
 
@@ -169,7 +172,7 @@ class AccountServices:
             if task.id == wanted:
                 await self._desk.services.background.stop(task)
                 return self._task(task)
-        raise Failure(Problem.MISSING, path=wanted, detail="the NAS knows no such task")
+        raise Failure(Problem.NOT_LISTED, path=wanted, detail="the NAS knows no such task", command="tasks")
 
     async def _tasks_clear(self, arguments: Arguments, tell: Tell) -> dict[str, Any]:
         await self._desk.services.background.clear_finished()

@@ -117,6 +117,8 @@ def peek(
 ) -> None:
     """List what is in an archive, without downloading it.
 
+    Each line has the time, the size and the path of one entry.
+
     Examples:
       synofs peek ~/nas/inbox/photos.zip
     """

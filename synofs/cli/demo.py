@@ -59,6 +59,8 @@ def demo(
 ) -> None:
     """Try synofs without a NAS: mount a simulated one and look around.
 
+    Needs no network and no root. Ctrl-C ends it and removes what it made.
+
     Examples:
       synofs demo
       synofs demo ~/nas

@@ -29,6 +29,8 @@ Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="A folder in a mou
 def fav_list(path: opt.SomePath = None, as_json: opt.Json = False) -> None:
     """List the account's favourites.
 
+    One whose folder is not there any more is marked as broken.
+
     Examples:
       synofs fav list ~/nas
     """
@@ -54,6 +56,8 @@ def fav_add(
 ) -> None:
     """Add a folder to the favourites.
 
+    They belong to the account and show in File Station on every device.
+
     Examples:
       synofs fav add ~/nas/photo/2024 --name "This year"
     """
@@ -68,6 +72,8 @@ def fav_add(
 def fav_rm(folder: Folder, as_json: opt.Json = False) -> None:
     """Remove a folder from the favourites. The folder itself stays.
 
+    One that is broken, because its folder is gone, can be removed, too.
+
     Examples:
       synofs fav rm ~/nas/photo/2023
     """
@@ -81,6 +87,8 @@ def fav_rm(folder: Folder, as_json: opt.Json = False) -> None:
 @tasks.command("list")
 def tasks_list(path: opt.SomePath = None, as_json: opt.Json = False) -> None:
     """List the account's background tasks on the NAS: copies, archives, searches.
+
+    Also those that were started in File Station or on another device.
 
     Examples:
       synofs tasks list ~/nas
@@ -106,6 +114,8 @@ def tasks_stop(
 ) -> None:
     """Stop a background task. What it has done so far stays.
 
+    Its ID is what synofs tasks list shows first.
+
     Examples:
       synofs tasks stop FileStation_51D00B7912CDE0B0 ~/nas
     """
@@ -119,6 +129,8 @@ def tasks_stop(
 @tasks.command("clear")
 def tasks_clear(path: opt.SomePath = None) -> None:
     """Take the tasks that have ended from the list.
+
+    Those that are still running go on.
 
     Examples:
       synofs tasks clear ~/nas

@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(Failure(Problem.INTERRUPTED))
     except TyperException as exc:
         command = next((word for word in arguments[:1] if word in _command_names()), "")
-        text = exc.format_message().rstrip(".")
+        text = exc.format_message().rstrip(".") or "one of its commands has to be named"
         return _complain(Failure(Problem.WRONG_OPTION, detail=text[:1].lower() + text[1:], command=command))
     except Exception as exc:
         return _complain(failure_of(exc, log=keep_traceback(exc)))

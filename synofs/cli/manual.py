@@ -141,7 +141,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def metavar_of(argument: Any) -> str:
-    return str(argument.metavar or argument.name.upper()).strip("[]")
+    return str(argument.metavar or argument.name.upper()).replace("[", "").replace("]", "")
 
 
 def _switch(option: Any) -> str:

@@ -46,6 +46,8 @@ def status(
 ) -> None:
     """Show how mounts are doing: connection, uploads, cache, calls to the NAS.
 
+    MOUNTPOINT may be the name of a profile.
+
     Examples:
       synofs status
       synofs status ~/nas --watch
@@ -83,6 +85,8 @@ def refresh(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file or folder inside a mount.", show_default=False)],
 ) -> None:
     """Forget what is cached about PATH and all below it, so that the next look asks the NAS.
+
+    Seldom needed: a listing is believed for --dir-ttl seconds only.
 
     Examples:
       synofs refresh ~/nas/inbox

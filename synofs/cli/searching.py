@@ -23,9 +23,13 @@ Here = Annotated[list[str] | None, typer.Argument(metavar="[PATH]...", help="Def
 
 def search(
     pattern: Annotated[
-        str, typer.Argument(help="A part of the name, or a pattern with * and ?; case does not matter.")
+        str,
+        typer.Argument(metavar="PATTERN", help="A part of the name, or a pattern with * and ?; case does not matter."),
     ],
-    path: Annotated[str, typer.Argument(help="The folder to search below.")] = ".",
+    path: Annotated[
+        str,
+        typer.Argument(metavar="[PATH]", help="The folder to search below (default: here).", show_default=False),
+    ] = ".",
     kind: Annotated[
         str | None, typer.Option("--type", metavar="f|d", help="Only files, or only folders.", show_default=False)
     ] = None,
@@ -116,6 +120,8 @@ def du(
     as_json: opt.Json = False,
 ) -> None:
     """Count what is in folders: bytes, files and folders, as the NAS counts them.
+
+    No file is downloaded for it, and no folder is listed.
 
     Examples:
       synofs du ~/nas/photo ~/nas/video

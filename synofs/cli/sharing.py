@@ -101,6 +101,8 @@ def _last_day(text: str) -> date:
 def list_(path: opt.SomePath = None, as_json: opt.Json = False) -> None:
     """List this account's sharing links to PATH and what is below it.
 
+    In a pipe, each line has id, state, last day, address and path.
+
     Examples:
       synofs share list
       synofs share list ~/nas/photo --json
@@ -139,6 +141,8 @@ def rm(
     as_json: opt.Json = False,
 ) -> None:
     """Remove sharing links by id or address, or all to a path. Files stay.
+
+    Whoever has such a link gets nothing any more.
 
     Examples:
       synofs share rm ~/nas/photo/holiday

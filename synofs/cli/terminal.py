@@ -42,7 +42,8 @@ class TerminalAsker:
 
     def trust(self, address: NasAddress, fingerprint: str) -> bool:
         pairs = [fingerprint[at : at + 2].upper() for at in range(0, len(fingerprint), 2)]
-        say(f"{address.url} shows a certificate that nobody vouches for. Its SHA-256 fingerprint:")
+        say(f"nobody vouches for the certificate of {address.url}.")
+        say("Its SHA-256 fingerprint:")
         for at in range(0, len(pairs), 16):
             say("  " + ":".join(pairs[at : at + 16]))
         say("Compare it with the one that DSM shows under Control Panel > Security > Certificate.")

@@ -24,6 +24,8 @@ def list_(
 ) -> None:
     """List what was deleted at and below PATH, each with the path that it had.
 
+    Each line has the time, the size and the path of one file.
+
     Examples:
       synofs trash list ~/nas/docs
       synofs trash list ~/nas --json
@@ -76,6 +78,8 @@ def empty(
     as_json: opt.Json = False,
 ) -> None:
     """Remove for good what was deleted at and below PATH. Asks first.
+
+    What is not deleted is not touched, only what is in the recycle bin.
 
     Examples:
       synofs trash empty ~/nas/docs

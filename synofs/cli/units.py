@@ -44,10 +44,13 @@ def units(
 ) -> None:
     """Write systemd units for a profile, have systemd check them, and enable them with --enable.
 
+    Mounted whenever you are logged in, from boot on, or when somebody looks.
+    Profiles of the machine are in /etc/synofs/config.toml.
+
     Examples:
-      synofs units home --enable                     mounted whenever you are logged in
-      sudo synofs units nas --enable                 mounted from boot on (profile in /etc/synofs/config.toml)
-      sudo synofs units nas --automount --enable     mounted when somebody looks, unmounted when idle
+      synofs units home --enable
+      sudo synofs units nas --enable
+      sudo synofs units nas --automount --enable
     """
     if system and user:
         raise wrong_option("--system and --user exclude each other", "units")

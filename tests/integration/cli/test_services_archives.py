@@ -110,14 +110,16 @@ def test_favourites_are_folders_that_are_there(mounted: Start) -> None:
     here = mounted()
     assert here.synofs("fav", "add", here.docs / "2024", "--name", "this year").code == 0
     assert here.synofs("fav", "list", here.docs).out == f"this year\t{here.docs}/2024\n"
-    assert here.synofs("fav", "add", here.docs / "2024").code == Problem.EXISTS.exit_code
+    again = here.synofs("fav", "add", here.docs / "2024")
+    assert again.code == Problem.FAVOURITE_THERE.exit_code
+    assert f"{here.docs}/2024" in again.err
     assert here.synofs("fav", "add", here.docs / "letter.txt").code == Problem.NOT_POSSIBLE.exit_code
     assert here.synofs("fav", "add", here.docs / "missing").code == Problem.MISSING.exit_code
     (here.disk / "2024").rename(here.disk / "2023")
     assert here.synofs("fav", "list", here.docs, "--json").json[0]["status"] == "broken"
     assert here.synofs("fav", "rm", here.docs / "2024").code == 0
     assert here.synofs("fav", "list", here.docs, "--json").json == []
-    assert here.synofs("fav", "rm", here.docs / "2024").code == Problem.MISSING.exit_code
+    assert here.synofs("fav", "rm", here.docs / "2024").code == Problem.NOT_LISTED.exit_code
 
 
 def test_tasks_are_listed_stopped_and_cleared(mounted: Start) -> None:
@@ -132,7 +134,9 @@ def test_tasks_are_listed_stopped_and_cleared(mounted: Start) -> None:
     task = here.task_of_another_program()
     assert here.synofs("tasks", "stop", task, here.docs).code == 0
     assert here.synofs("tasks", "list", here.docs).out == ""
-    assert here.synofs("tasks", "stop", task, here.docs).code == Problem.MISSING.exit_code
+    gone = here.synofs("tasks", "stop", task, here.docs)
+    assert gone.code == Problem.NOT_LISTED.exit_code
+    assert "synofs tasks list" in gone.err
 
 
 @pytest.mark.parametrize("quirk", ["lazy-thumbs=yes", "lazy-thumbs=no"])

@@ -51,6 +51,16 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         assert command in shown
 
 
+@pytest.mark.parametrize("group", ["fav", "tasks", "share", "trash"])
+def test_a_group_alone_shows_its_commands_and_says_that_one_is_missing(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run([group]) == Problem.WRONG_OPTION.exit_code
+    said = capsys.readouterr()
+    assert "list" in said.out
+    assert said.err == f"synofs: one of its commands has to be named: see: synofs {group} --help\n"
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["--version"]) == 0
     assert capsys.readouterr().out == f"synofs {synofs.__version__}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import typer
 
 from synofs.cli import manual
-from synofs.cli.main import app
+from synofs.cli.main import app, run
 
 
 @pytest.mark.parametrize("name", manual.pages())
@@ -38,3 +39,18 @@ def test_every_command_teaches_by_example(name: str) -> None:
     assert shown
     stem = "synofs share" if name == "synofs share create" else name
     assert all(stem in line for line in shown), examples
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_the_help_indents_its_examples_and_breaks_none(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = inspect.cleandoc(all_commands()[name].help).partition("Examples:\n")[2].splitlines()
+    run([*name.split()[1:], "--help"])
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [f" {line}" for line in examples if f" {line}" not in shown] == []
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_what_is_to_be_filled_in_is_written_in_capitals(name: str) -> None:
+    arguments = [one for one in all_commands()[name].params if one.param_type_name == "argument"]
+    assert [one.name for one in arguments if one.metavar != str(one.metavar).upper()] == []
+    assert [one for one in map(manual.metavar_of, arguments) if "[" in one or "]" in one] == []
