@@ -268,7 +268,9 @@ def failure_of(error: BaseException, **facts: object) -> Failure:
         if isinstance(part, remote.RemoteError):
             if isinstance(part, remote.CertificateRefused) and part.fingerprint:
                 facts["fingerprint"] = part.fingerprint
-            return Failure(problem_of(part), **{**facts, "detail": str(part)})
+            # The texts of the table say already whose it is.
+            detail = str(part).removeprefix("the NAS: ").removeprefix("the NAS's certificate: ")
+            return Failure(problem_of(part), **{**facts, "detail": detail})
     for part in parts:
         if isinstance(part, KeyboardInterrupt):
             return Failure(Problem.INTERRUPTED)

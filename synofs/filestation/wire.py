@@ -295,8 +295,7 @@ ERRORS: Mapping[type[TransportError], type[RemoteError]] = {
 
 def translated(error: TransportError, path: str | None = None) -> RemoteError:
     if isinstance(error, CertificateUntrusted):
-        text = f"the NAS's certificate is not trusted ({error})"
-        return CertificateRefused(text, fingerprint=error.fingerprint)
+        return CertificateRefused(f"the NAS's certificate: {error}", fingerprint=error.fingerprint)
     kind = next(ERRORS[base] for base in type(error).__mro__ if base in ERRORS)
     return kind(f"the NAS: {error}", path=path)
 

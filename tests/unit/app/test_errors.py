@@ -11,6 +11,8 @@ import pytest
 
 from synofs import remote
 from synofs.app.errors import OF_REMOTE_ERROR, Failure, Problem, failure_of, problem_of
+from synofs.filestation import wire
+from synofs.filestation.transport import CertificateUntrusted, ConnectError, TransportError
 
 ROOT = Path(__file__).parents[3]
 
@@ -88,3 +90,14 @@ def test_the_exit_codes_in_the_documentation_are_these() -> None:
     text = (ROOT / "docs" / "TROUBLESHOOTING.md").read_text()
     documented = {int(code): name for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE)}
     assert documented == {problem.exit_code: problem.name for problem in Problem}
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"),
+    [
+        (ConnectError("Connection refused"), "cannot reach https://nas (Connection refused): "),
+        (CertificateUntrusted("self-signed"), "the certificate of https://nas is not trusted (self-signed): "),
+    ],
+)
+def test_a_line_says_once_whose_fault_it_is(error: TransportError, begins: str) -> None:
+    assert failure_of(wire.translated(error), nas="https://nas").line.startswith(begins)
