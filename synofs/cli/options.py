@@ -56,8 +56,10 @@ InsecureHttp = Annotated[bool, _switch("insecure-http", "Allow http: password an
 
 Share = Annotated[str | None, _option("share", "NAME", "Show this share alone, as the root.", _VIEW)]
 ReadOnly = Annotated[bool, _switch("read-only", "Refuse every change.", _VIEW)]
-Uid = Annotated[str | None, _option("uid", "N", "Owner shown for all files (default: you).", _VIEW)]
-Gid = Annotated[str | None, _option("gid", "N", "Group shown for all files (default: yours).", _VIEW)]
+Uid = Annotated[str | None, _option("uid", "N", "Owner shown for all files, by number or name (default: you).", _VIEW)]
+Gid = Annotated[
+    str | None, _option("gid", "N", "Group shown for all files, by number or name (default: yours).", _VIEW)
+]
 Umask = Annotated[str | None, _option("umask", "OCTAL", "Permissions to hide (default: 022).", _VIEW)]
 AllowOther = Annotated[bool, _switch("allow-other", "Let other users of this machine in.", _VIEW)]
 
