@@ -45,6 +45,7 @@ from synofs.filestation.transport import (
 # kernel's reads of a file do (1 MiB), so that a read is answered from one piece, without a copy.
 FIRST_PIECE_BYTES = 64 * 1024
 MAX_PIECE_BYTES = 1024 * 1024
+SMALL_BODY_BYTES = 256 * 1024  # what is sent in one piece
 
 Address = tuple[int, int, int, Any]  # family, kind, protocol, what connect() takes
 
@@ -73,8 +74,8 @@ class Exchange:
         self.sink_error: Exception | None = None
         self.pieces_in = PieceQueue() if sink is not None else None
         self.handed_over = trio.Event()
-        streams_out = request.body is not None and not isinstance(request.body, bytes)
-        seconds = request.stall_seconds if streams_out else request.answer_seconds
+        self.streams_out = not isinstance(request.body, bytes | None) and request.body.length > SMALL_BODY_BYTES
+        seconds = request.stall_seconds if self.streams_out else request.answer_seconds
         self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self._lock = threading.Lock()
         self._handle = -1  # our own descriptor of the socket
@@ -180,8 +181,20 @@ class Exchange:
             sock.close()
         raise failure
 
+    def whole(self, body: RequestBody) -> bytes:
+        """A small body in one piece: each piece would cost a hop between threads."""
+        return b"".join(self._exactly(body))
+
     def pieces(self, body: RequestBody) -> Iterator[bytes | memoryview]:
-        """The body, counted, and held against its announced length."""
+        """The body, counted."""
+        left = body.length
+        for piece in self._exactly(body):
+            yield piece
+            left -= len(piece)
+            trio.from_thread.run_sync(partial(self._count_sent, body, len(piece), last=left == 0))
+
+    def _exactly(self, body: RequestBody) -> Iterator[bytes | memoryview]:
+        """The body, held against its announced length."""
         left = body.length
         source = body.pieces()
         while True:
@@ -195,7 +208,6 @@ class Exchange:
             if left < 0:
                 raise SourceFailed("what was to be sent has become longer")
             yield piece
-            trio.from_thread.run_sync(partial(self._count_sent, body, len(piece), last=left == 0))
         if left:
             raise SourceFailed("what was to be sent has become shorter")
 

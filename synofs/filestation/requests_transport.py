@@ -105,6 +105,8 @@ class RequestsTransport:
                 self._resolved_until = -math.inf  # it may have moved
             raise exchange.error
         assert exchange.response is not None
+        if not exchange.streams_out and not isinstance(request.body, bytes | None):
+            request.body.sent(request.body.length)
         return exchange.response
 
     async def aclose(self) -> None:
@@ -201,7 +203,8 @@ class RequestsTransport:
             prepared.body = request.body
         elif request.body is not None:
             prepared.headers["Content-Length"] = str(request.body.length)
-            prepared.body = exchange.pieces(request.body)  # type: ignore[assignment]
+            body = request.body
+            prepared.body = exchange.pieces(body) if exchange.streams_out else exchange.whole(body)  # type: ignore[assignment]
         try:
             return self._adapter().send(prepared, stream=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as exc:
