@@ -8,11 +8,13 @@ Crash safety, in the order of steps:
    ours; a torn record at the end belongs to a write that was not acknowledged;
 4. `seal` (close, fsync) makes data, range log and row durable;
 5. at the end the row goes first, and the data file when that is durable: a row without bytes is a loss to report.
-   Bytes without a row are adopted, unless their label says that nobody wants them.
+   Bytes without a row are adopted, unless their label says that nobody wants them. Where the local disk is too full
+   for the journal to forget a row, the data file goes all the same: old content must not be sent after a crash.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
@@ -23,11 +25,14 @@ from typing import TypeVar
 
 from synofs.content.budget import BudgetOptions, DiskBudget
 from synofs.content.cachedir import CacheDir
+from synofs.content.errors import ContentError
 from synofs.content.journal import Changes, Journal, Row, new_row
 from synofs.content.stagedfile import StagedFile
 from synofs.content.stagingdisk import Label, StagingDisk
 from synofs.content.stagingrecovery import keep_refused, recover
 from synofs.remote import Fingerprint
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -158,7 +163,11 @@ class StagingArea:
             self._disk.label(self._disk.data_path(data_name), Label(""))
             self.journal.delete(file_id)
 
-        self._disk.later(forget, after=lambda: self._disk.remove(data_name))
+        def remove() -> None:
+            self._disk.remove(data_name)
+
+        # On a full disk the row stays, and a file can be removed: a row without one is nothing to be sent.
+        self._disk.later(forget, after=remove, instead=remove)
         return True
 
     def keep_mtime(self, path: str, version: Fingerprint, wanted_ns: int) -> None:
@@ -181,7 +190,10 @@ class StagingArea:
         staged.unlinked = True
         if not journaled:
             staged.abandon()
-            await self._disk.run(self.journal.delete, staged.id)
+            try:
+                await self._disk.run(self.journal.delete, staged.id)
+            except (ContentError, OSError) as error:  # its row without a data file is nothing to be sent either
+                log.warning("%s: the journal cannot forget it yet: %s", staged.path, error)
         await self._disk.run(self._disk.remove, staged.data_name)
 
     async def refuse(self, staged: StagedFile, reason: str) -> str:

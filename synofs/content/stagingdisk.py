@@ -69,14 +69,21 @@ def _nothing() -> None:
 class _Job(Generic[_T]):
     """Work for the one thread, and how it ended."""
 
-    __slots__ = ("after", "args", "awaited", "ended", "error", "result", "work")
+    __slots__ = ("after", "args", "awaited", "ended", "error", "instead", "result", "work")
 
     def __init__(
-        self, work: Callable[..., _T], args: tuple[object, ...], after: Callable[[], None], *, awaited: bool
+        self,
+        work: Callable[..., _T],
+        args: tuple[object, ...],
+        after: Callable[[], None],
+        *,
+        awaited: bool,
+        instead: Callable[[], None] = _nothing,
     ) -> None:
         self.work = work
         self.args = args
         self.awaited = awaited
+        self.instead = instead  # what follows when it failed
         self.after = after  # what follows when the work is durable
         self.ended = False
         self.result: _T | None = None
@@ -117,9 +124,16 @@ class StagingDisk:
                     pass
         return job.outcome()
 
-    def later(self, work: Callable[..., None], *args: object, after: Callable[[], None] = _nothing) -> None:
-        """Run short disk work in order, some time soon, and `after` when it is durable. A failure is logged."""
-        self._jobs.append(_Job(work, args, after, awaited=False))
+    def later(
+        self,
+        work: Callable[..., None],
+        *args: object,
+        after: Callable[[], None] = _nothing,
+        instead: Callable[[], None] = _nothing,
+    ) -> None:
+        """Run short disk work in order, some time soon, and `after` when it is durable. A failure is logged, and
+        `instead` is run."""
+        self._jobs.append(_Job(work, args, after, awaited=False, instead=instead))
         self._left.set()
 
     async def serve(self) -> None:
@@ -176,6 +190,7 @@ class StagingDisk:
                     job.error = error
             if job.error is not None and not job.awaited:
                 log.warning("the cache folder could not be tidied: %s", job.error)
+                job.instead()
 
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""

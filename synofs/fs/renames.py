@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from synofs.content.errors import ContentError
 from synofs.content.journal import Changes, Move
 from synofs.fs.errors import (
     AccessDenied,
@@ -41,6 +42,7 @@ from synofs.remote import Changed, Exists, Fingerprint, RemoteError, Rights
 
 log = logging.getLogger(__name__)
 
+_JOURNAL_PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS = 5.0  # between two looks at a rename whose end is not known
 
 
@@ -235,18 +237,35 @@ class Renames:
         files = self._dirty.relocate(inode, parent, rename.new_name)
         self._listings.insert(parent, inode)
         if rename.ended.is_set():  # the kernel was told that it failed, or did not ask for it
-            self._notifier.entry_appeared(old_parent, old_name)
-            self._notifier.entry_appeared(parent, rename.new_name)
+            self._tell_of(rename, old_parent, old_name)
         known_by_path = self._leftovers.renamed(old_path, rename.dest) | self._rename_times(old_path, rename.dest)
         gone = [replaced.id] if replaced is not None else []
         if replaced is not None:
             replaced.abandon()
-        await self._writes.area.moved(
-            move.id if move is not None else None,
-            Changes(files, gone, (old_path, rename.dest) if known_by_path else None),
-        )
+        changes = Changes(files, gone, (old_path, rename.dest) if known_by_path else None)
+        await self._write_down(rename, move, changes, (old_parent, old_name))
         if target is not None and replaced is not None:
             await self._writes.forget(target, replaced, keep=keep, journaled=True)
+
+    def _tell_of(self, rename: _Rename, old_parent: Inode, old_name: bytes) -> None:
+        self._notifier.entry_appeared(old_parent, old_name)
+        self._notifier.entry_appeared(rename.new_parent, rename.new_name)
+
+    async def _write_down(
+        self, rename: _Rename, move: Move | None, changes: Changes, old_place: tuple[Inode, bytes]
+    ) -> None:
+        """The journal is to know of it, however long the local disk is full: what is written down next of these files
+        goes by their new names, and what was replaced must not come back beside them."""
+        while True:
+            try:
+                await self._writes.area.moved(move.id if move is not None else None, changes)
+                return
+            except (ContentError, OSError) as error:
+                log.warning("%s: its rename cannot be written down yet: %s", printable(rename.dest), error)
+                if not rename.ended.is_set():  # a crash may undo it
+                    rename.end(error)
+                    self._tell_of(rename, *old_place)
+                await trio.sleep(_JOURNAL_PAUSE_SECONDS)
 
     def _depend_on(self, path: str) -> bool:
         """Is anything but unsent files known by a path at or below this one?"""

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from tests.model.live import LiveMount, tree_of
 from tests.mount.harness import Nas, simulated_nas, wait_until
-from tests.soak.worker import content, fits
+from tests.soak.worker import content, fits, told
 
 PROCESSES = 16
 DISK_MEGABYTES = 1600  # of the cache folder: the floor of the block cache is 1 GiB
@@ -363,16 +363,17 @@ class Soak:
             if name not in found:
                 yield f"{name}: acknowledged, and not there"
             elif found[name] != content(segments):
-                yield f"{name}: other content than acknowledged ({len(found[name] or b'')} bytes)"
+                yield f"{name}: other content than acknowledged: {told(found[name])}, not {segments}"
         for name, doubt in doubtful.items():
             if not fits(found.get(name), doubt):
-                yield f"{name}: its last call failed, and it is in none of the states before or after"
+                possible = doubt["between"] or doubt["mixed"]
+                yield f"{name}: {doubt['why']}; then {told(found.get(name))}, in none of the states {possible}"
         for old, new in report["moved"]:
             if found.get(old) is None and found.get(new) is None:
                 yield f"{old}: neither under its name nor under {new} after a rename that failed"
         for name, data in found.items():
             if data is not None and name not in files and name not in doubtful:
-                yield f"{name}: removed or never made, and there ({len(data)} bytes)"
+                yield f"{name}: removed or never made, and there: {told(data)}"
 
     def _look_for_leaks(self, before: dict[str, int]) -> None:
         """Everything is removed through the mount; when the kernel has forgotten it, all is as it was."""
@@ -382,7 +383,8 @@ class Soak:
             self.tally.lost.append(f"{status['failed_uploads']} refused, {status['pending_uploads']} not sent: {why}")
         for name in os.listdir(self.mount.root):
             shutil.rmtree(self.mount.root / name)
-        self.mount.flush()
+        with contextlib.suppress(AssertionError):  # it tells of what was refused before, too
+            self.mount.flush()
         allowed = before | {
             "inodes": before["inodes"] + 4,  # a desktop's services look into every mount, and may hold something
             "threads": before["threads"] + 8,  # kept for a while by trio and by SQLite's users

@@ -33,6 +33,14 @@ def content(segments: Segments) -> bytes:
     return b"".join(made)
 
 
+def told(data: bytes | None) -> str:
+    """The beginning of what was found, for a person to read."""
+    if data is None:
+        return "absent"
+    tags = dict.fromkeys(data[at : at + 32].rstrip(b".").decode(errors="replace") for at in range(0, len(data), 4096))
+    return f"{len(data)} bytes of {list(tags)[:5]}"
+
+
 def fits(found: bytes | None, doubt: dict) -> bool:
     """Whether a doubtful file is in one of its possible states: `between` (all of the first, and a beginning of the
     second), `mixed` (each byte from one or the other)."""
@@ -83,8 +91,7 @@ class Worker:
             except OSError as error:
                 name = errno.errorcode.get(error.errno or 0, "?")
                 self.errors[name] = self.errors.get(name, 0) + 1
-                # An unlink whose answer was lost is sent again, and finds nothing: as on NFS.
-                if error.errno == errno.ENOENT and step != self.unlink and self.steady(epoch):
+                if error.errno == errno.ENOENT and self.steady(epoch):
                     self.wrong.append(f"{step.__name__}: {error}, and it is there")
                 self.wait_for_the_mount()
             seconds = time.monotonic() - started
@@ -129,8 +136,9 @@ class Worker:
         kept = {name: self.files.pop(name) for name in doubts if name in self.files}
         try:
             action(*arguments)
-        except OSError:
-            self.doubtful.update(doubts)
+        except OSError as error:
+            for name, states in doubts.items():
+                self.doubtful[name] = states | {"why": f"{action.__name__}: {error}"}
             raise
         self.files.update(kept)
 

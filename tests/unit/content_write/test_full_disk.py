@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from synofs.content import rangelog
+from synofs.content.errors import LocalDiskFull
 from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
 from synofs.remote import Fingerprint
@@ -117,3 +118,33 @@ async def test_what_a_truncation_cut_off_does_not_come_back_when_the_file_grows_
     assert await content(edit) == expected
     found, _ = await after_a_crash(open_area, folder)
     assert await content(found) == expected
+
+
+@pytest.mark.parametrize("end", ["sent", "unlinked"])
+async def test_what_the_nas_has_or_nobody_wants_does_not_come_back_when_the_journal_had_no_room_to_forget_it(
+    end: str,
+    area: StagingArea,
+    open_area: Areas,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expect_logs: Callable[..., None],
+) -> None:
+    expect_logs("could not be tidied" if end == "sent" else "cannot forget it yet", "nothing is left to send")
+    staged = await area.stage("/s/new", None, empty=True)
+    await staged.write(0, b"old content")
+    await staged.seal()
+
+    def full(file_id: str) -> None:
+        raise LocalDiskFull("the disk that holds the journal is full")
+
+    monkeypatch.setattr(area.journal, "delete", full)
+    if end == "sent":
+        assert area.done(staged)
+        await area.flush()
+    else:
+        await area.disown(staged)
+    copy = Path(f"{tmp_path}+")
+    shutil.copytree(tmp_path, copy)
+    (copy / "synofs-v1" / "test" / "lock").unlink()
+    after = await open_area(copy)
+    assert (after.files, after.refused) == ({}, {})

@@ -9,6 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from synofs.content.errors import LocalDiskFull
+from synofs.content.journal import Changes
 from synofs.content.stagingdisk import StagingDisk
 from synofs.fs.errors import (
     AccessDenied,
@@ -544,3 +546,27 @@ async def test_a_torn_upload_is_replaced_after_its_folder_was_renamed(
     await writeback.rename("/s/a", "/s/c")
     assert await writeback.flushed() == {"/s/c/f": b"content"}
     assert writeback.writes.conflicts == []
+
+
+async def test_a_rename_that_a_full_local_disk_could_not_note_is_noted_once_there_is_room(
+    writeback: Rig, monkeypatch: pytest.MonkeyPatch, expect_logs: Callable[..., None]
+) -> None:
+    """Otherwise both files would be found under the new name after a crash, and one be put aside."""
+    expect_logs("cannot be written down yet")
+    await writeback.create("/s/old", b"of old")
+    await writeback.create("/s/new", b"replaced")
+    journal, moved = writeback.area.journal, writeback.area.journal.moved
+    refusals = iter(range(2))
+
+    def full(move: int | None, changes: Changes) -> None:
+        if next(refusals, None) is not None:
+            raise LocalDiskFull("the disk that holds the journal is full")
+        moved(move, changes)
+
+    monkeypatch.setattr(journal, "moved", full)
+    with pytest.raises(LocalDiskFull):
+        await writeback.rename("/s/old", "/s/new")
+    assert {("appeared", "/s/old"), ("appeared", "/s/new")} <= set(writeback.notifier.told)
+    await trio.sleep(3.0)
+    assert [row.path for row in journal.rows()] in ([], ["/s/new"])
+    assert await writeback.flushed() == {"/s/new": b"of old"}
