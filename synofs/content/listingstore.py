@@ -42,7 +42,7 @@ class ListingStore:
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._thread = trio.CapacityLimiter(1)
-        self._waiting: dict[str, Sequence[RemoteEntry]] = {}
+        self._waiting: dict[str, Sequence[RemoteEntry] | None] = {}  # None: to be forgotten
         self._work = trio.Event()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -65,14 +65,20 @@ class ListingStore:
 
     def keep(self, path: str, entries: Sequence[RemoteEntry]) -> None:
         """Remember a directory, behind the caller's back."""
-        if len(entries) <= MAX_ENTRIES and len(self._waiting) < _QUEUE:
+        if len(entries) <= MAX_ENTRIES and (path in self._waiting or len(self._waiting) < _QUEUE):
             self._waiting[path] = entries
             self._work.set()
+
+    def forget(self, path: str) -> None:
+        """What is known of a directory is not true any more. Not to be left out, however much waits."""
+        self._waiting[path] = None
+        self._work.set()
 
     async def find(self, path: str) -> list[RemoteEntry] | None:
         """What the directory held when it was last seen."""
         if path in self._waiting:
-            return list(self._waiting[path])
+            waiting = self._waiting[path]
+            return list(waiting) if waiting is not None else None
         return await self._guarded(lambda: self._find(path), None)
 
     async def close(self) -> None:
@@ -126,15 +132,18 @@ class ListingStore:
             return None
         return [_entry(stored) for stored in msgspec.msgpack.decode(row[0], type=list[Stored])]
 
-    def _write(self, waiting: dict[str, Sequence[RemoteEntry]]) -> None:
+    def _write(self, waiting: dict[str, Sequence[RemoteEntry] | None]) -> None:
         if self._db is None:
             return
         now = time.time()
         rows = [
             (_key(path), msgspec.msgpack.encode([_stored(entry) for entry in entries]), now)
             for path, entries in waiting.items()
+            if entries is not None
         ]
+        forgotten = [(_key(path),) for path, entries in waiting.items() if entries is None]
         self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM listings WHERE path = ?", forgotten)
         self._db.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?)", rows)
         self._db.execute(
             "DELETE FROM listings WHERE path IN (SELECT path FROM listings ORDER BY seen_at DESC LIMIT -1 OFFSET ?)",

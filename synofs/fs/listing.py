@@ -111,6 +111,10 @@ class Listing:
         self.ahead = False  # listed ahead of a walk, and not used yet
         self.ordered: dict[tuple[bool, bool], Order] = {}
 
+    def is_in_use(self, since: float) -> bool:
+        """Did somebody come back to it after that time?"""
+        return self.complete and self.use_count > 1 and self.used_at > since
+
     def in_order(self, *, folders: bool, by_number: bool) -> Order:
         """The folders, or the files, in the order in which programs visit them: that of the listing, or by inode
         number (coreutils' cp sorts so, for the sake of local disks). Kept until the entries are replaced."""

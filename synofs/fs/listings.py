@@ -24,8 +24,9 @@ from itertools import islice
 import trio
 
 from synofs.content.listingstore import ListingStore
+from synofs.fs.archived import ArchivedListings
 from synofs.fs.errors import NoEntry
-from synofs.fs.inodes import Change, Inode, InodeTable, entry_of
+from synofs.fs.inodes import Change, Inode, InodeTable
 from synofs.fs.listing import Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
 from synofs.fs.staleness import Staleness
@@ -47,7 +48,7 @@ class Listings:
         archive: ListingStore | None = None,
         staleness: Staleness | None = None,
     ) -> None:
-        self._archive = archive
+        self._archive = ArchivedListings(archive)
         self.staleness = staleness or Staleness()
         self._table = table
         self._store = store
@@ -70,6 +71,7 @@ class Listings:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._poll)
+            nursery.start_soon(self._archive.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -284,6 +286,7 @@ class Listings:
 
     def insert(self, directory: Inode, inode: Inode) -> None:
         """A name was made here. The listing knows it at once, and so does a load that is under way."""
+        self._archive.changed(directory)
         listing = directory.listing
         if listing is None:
             return
@@ -296,6 +299,7 @@ class Listings:
 
     def remove(self, directory: Inode, inode: Inode) -> None:
         """A name was removed here (before the inode gets another one)."""
+        self._archive.changed(directory)
         listing = directory.listing
         if listing is None:
             return
@@ -309,6 +313,20 @@ class Listings:
                 inode.listed = False
                 self._total_entries -= 1
 
+    def passed(self, directory: Inode, name: bytes) -> None:
+        """A name was here for a moment, on its way to another directory. A listing may have met it."""
+        listing = directory.listing
+        if listing is None:
+            return
+        if listing.load is not None:
+            listing.load.changes.setdefault(name, None)
+        met = listing.by_name.get(name)
+        if met is not None and met.staged is None:
+            self.remove(directory, met)
+            met.gone = True
+            self._notifier.entry_gone(directory, met)
+            self._table.release(met)
+
     def forget(self, directory: Inode) -> None:
         """Drop the listing of a folder that is gone or replaced."""
         if directory.listing is not None:
@@ -320,6 +338,7 @@ class Listings:
 
     def know_empty(self, directory: Inode) -> None:
         """A folder that was just made here is empty: no need to ask."""
+        self._archive.changed(directory)
         listing = directory.listing = Listing(directory)
         listing.complete = True
         listing.checked_at = trio.current_time()
@@ -439,8 +458,8 @@ class Listings:
         listing.checked_at = load.started_at
         listing.complete = True
         self._evict(keep=listing)
-        if self._archive is not None and load.started_at > 0:
-            self._archive.keep(directory.path(), [entry_of(inode) for inode in entries if inode.staged is None])
+        if load.started_at > 0:
+            self._archive.keep(listing)
 
     def _overlay(self, directory: Inode, load: Load) -> None:
         """Add what was made here: unsent files, and changes since the request was sent."""
@@ -468,9 +487,9 @@ class Listings:
 
     async def _recall(self, listing: Listing, load: Load, error: Exception) -> bool:
         """The NAS cannot be asked for a directory that is not in memory: show it as it was when it was last seen."""
-        if self._archive is None or listing.complete or load.pages or not isinstance(error, Unavailable):
+        if listing.complete or load.pages or not isinstance(error, Unavailable):
             return False
-        known = await self._archive.find(listing.directory.path())
+        known = await self._archive.find(listing.directory)
         if known is None:
             return False
         load.started_at = float("-inf")  # stale: the next use asks the NAS
@@ -561,15 +580,9 @@ class Listings:
         while True:
             await trio.sleep(max(options.dir_ttl_seconds, 5.0))
             horizon = trio.current_time() - options.poll_recent_seconds
-            recent = [
-                listing
-                for listing in self._cached.values()
-                if listing.complete
-                and listing.use_count > 1
-                and listing.used_at > horizon
-                and len(listing.entries) <= options.poll_max_entries
-                and not self._is_fresh(listing)
-            ]
+            in_use = [listing for listing in self._cached.values() if listing.is_in_use(horizon)]
+            few = options.poll_max_entries
+            recent = [one for one in in_use if len(one.entries) <= few and not self._is_fresh(one)]
             recent.sort(key=lambda listing: listing.used_at, reverse=True)
             for listing in recent[: options.poll_max_directories]:
                 used_at, use_count = listing.used_at, listing.use_count

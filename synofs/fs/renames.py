@@ -234,6 +234,8 @@ class Renames:
             self._dirty.unlink(target)
             self._names.vanish(parent, target, self._leftovers.name_of_gone(target.number))
         self._listings.remove(old_parent, inode)
+        if parent is not old_parent and rename.new_name != old_name:
+            self._listings.passed(old_parent, rename.new_name)
         files = self._dirty.relocate(inode, parent, rename.new_name)
         self._listings.insert(parent, inode)
         if rename.ended.is_set():  # the kernel was told that it failed, or did not ask for it
