@@ -134,7 +134,7 @@ class Problem(Enum):
     NOT_YOURS = 56, "the mount {mountpoint} belongs to another user", "run this as that user, or as root"
     NO_ANSWER = 57, "the process behind {mountpoint} does not answer", "unmount it with: synofs umount --force"
 
-    CHECKS_FAILED = 60, "{failed} checks failed", "the fixes stand beside them"
+    CHECKS_FAILED = 60, "failed checks: {failed}", "the fixes stand beside them"
     DEMO_FAILED = 61, "the demo failed: {detail}", "run it again; please report it if that does not help"
     UNITS_REFUSED = 62, "systemd refuses: {detail}", "systemctl status and journalctl -xe may tell more"
     UNITS_NOT_WRITTEN = 63, "{folder} cannot be written to ({detail})", "run it as its owner, or print with --print"
@@ -163,7 +163,7 @@ class Problem(Enum):
     OPEN_FOR_WRITING = 78, "{path} is open for writing here", "close it first"
     READ_ONLY_MOUNT = 79, "{mountpoint} is mounted read-only", "mount it without --read-only"
     NO_RECYCLE_BIN = 80, "{path}: the share has no recycle bin", "turn it on in DSM (Control Panel > Shared Folder)"
-    CHECKSUMS_DIFFER = 81, "{failed} of {checked} files are not as they should be", "they are named above"
+    CHECKSUMS_DIFFER = 81, "files that are not as they should be: {failed} of {checked}", "they are named above"
     NO_THUMBNAIL = 82, "{path}: the NAS has no thumbnail of it", "it makes them of images and videos, after a while"
     NO_LINK = 83, "there is no sharing link {link}", "synofs share list shows them"
     NOT_POSSIBLE = 84, "{path}: {detail}", "see: synofs {command} --help"

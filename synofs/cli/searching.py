@@ -220,7 +220,7 @@ def _check(lists: list[str], *, quiet: bool, as_json: bool) -> None:
             raise wrong_option(f"{name}: {exc.strerror}", "md5") from exc
         sums, strange = read_sums(os.fsdecode(raw))
         if strange:
-            say(f"{name}: {strange} lines are no MD5 sums")
+            say(f"{name}: lines that are no MD5 sums: {strange}")
         if not sums:
             raise wrong_option(f"{name}: there are no MD5 sums in it", "md5")
         for one in sums:

@@ -129,7 +129,7 @@ def test_md5_check_reads_what_md5sum_writes_and_finds_what_differs(mounted: Star
     done = here.synofs("md5", "--check", "--quiet", tmp_path / "sums0")
     assert done.code == Problem.CHECKSUMS_DIFFER.exit_code
     assert done.out == f"{files[0]}: FAILED\n{odd}: FAILED open or read\n"
-    assert "2 of 3 files" in done.err
+    assert "2 of 3" in done.err
     done = here.synofs("md5", "--check", "--json", tmp_path / "sums0")
     assert [one["result"] for one in done.json] == ["FAILED", "OK", "FAILED open or read"]
     (tmp_path / "none").write_text("no sums here\n")
