@@ -188,13 +188,16 @@ class StagingArea:
         """Nobody shall send it any more, but it is open: it lives on without a name, until `drop`. `journaled`: the
         journal has dropped its row already."""
         staged.unlinked = True
-        if not journaled:
-            staged.abandon()
-            try:
+        try:
+            if not journaled:
+                staged.abandon()
                 await self._disk.run(self.journal.delete, staged.id)
-            except (ContentError, OSError) as error:  # its row without a data file is nothing to be sent either
-                log.warning("%s: the journal cannot forget it yet: %s", staged.path, error)
-        await self._disk.run(self._disk.remove, staged.data_name)
+        except (ContentError, OSError) as error:  # its row without a data file is nothing to be sent either
+            log.warning("%s: the journal cannot forget it yet: %s", staged.path, error)
+        try:
+            await self._disk.run_bulk(self._disk.remove, staged.data_name)  # whatever becomes of a transaction
+        except OSError as error:
+            log.warning("%s: its bytes stay in the cache folder: %s", staged.path, error)
 
     async def refuse(self, staged: StagedFile, reason: str) -> str:
         """The NAS refused it for good: keep the bytes in the recovery folder. Returns where."""

@@ -19,6 +19,7 @@ from synofs.content.staging import StagingArea
 from synofs.remote import Fingerprint
 from tests.trees import revealing
 from tests.unit.content_write.conftest import Areas
+from tests.unit.content_write.rig import Rig
 
 pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("inline_disk")]
 
@@ -148,3 +149,21 @@ async def test_what_the_nas_has_or_nobody_wants_does_not_come_back_when_the_jour
     (copy / "synofs-v1" / "test" / "lock").unlink()
     after = await open_area(copy)
     assert (after.files, after.refused) == ({}, {})
+
+
+async def test_an_unlink_that_the_journal_had_no_room_for_holds_nothing(
+    writeback: Rig, monkeypatch: pytest.MonkeyPatch, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("cannot forget it yet")
+    await writeback.create("/s/f", b"content")
+
+    def full(file_id: str) -> None:
+        raise LocalDiskFull("the disk that holds the journal is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writeback.area.journal, "delete", full)
+        await writeback.unlink("/s/f")
+    assert writeback.area.files == {}
+    assert writeback.area.budget.dirty_bytes == 0
+    assert os.listdir(writeback.area.data_folder) == []
+    assert await writeback.flushed() == {}
