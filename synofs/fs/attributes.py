@@ -152,17 +152,19 @@ class Attributes:
     async def _ask(self, inodes: list[Inode]) -> None:
         asked_at = trio.current_time()
         ended = trio.Event()
+        paths = [inode.path() for inode in inodes]
         for inode in inodes:
             self._under_way[inode.number] = ended
         try:
-            entries = await self._store.get_entries([inode.path() for inode in inodes])
+            entries = await self._store.get_entries(paths)
         finally:
             for inode in inodes:
                 if self._under_way.get(inode.number) is ended:
                     del self._under_way[inode.number]
             ended.set()
-        for inode, entry in zip(inodes, entries, strict=True):
-            self.take(inode, entry, asked_at)
+        for inode, path, entry in zip(inodes, paths, entries, strict=True):
+            if inode.path() == path:  # else it was renamed meanwhile, and the answer is of something else
+                self.take(inode, entry, asked_at)
 
     def take(self, inode: Inode, entry: RemoteEntry | None, asked_at: float) -> None:
         """Believe an answer that was asked for at `asked_at`, unless a later one is known."""

@@ -236,6 +236,7 @@ class Renames:
         self._listings.remove(old_parent, inode)
         if parent is not old_parent and rename.new_name != old_name:
             self._listings.passed(old_parent, rename.new_name)
+        inode.gone = False  # who looked at the NAS meanwhile missed it under its old name
         files = self._dirty.relocate(inode, parent, rename.new_name)
         self._listings.insert(parent, inode)
         if rename.ended.is_set():  # the kernel was told that it failed, or did not ask for it

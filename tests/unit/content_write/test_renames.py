@@ -22,7 +22,7 @@ from synofs.fs.errors import (
     VersionNotShown,
 )
 from synofs.fs.writes import WriteMode
-from synofs.remote import InputOutput, NotEmpty, PermissionDenied, TimedOut, Unreachable
+from synofs.remote import InputOutput, NotEmpty, PermissionDenied, RemoteEntry, TimedOut, Unreachable
 from tests.trees import revealing
 from tests.unit.content_write.conftest import Areas
 from tests.unit.content_write.nas import SECOND, Nas
@@ -570,3 +570,40 @@ async def test_a_rename_that_a_full_local_disk_could_not_note_is_noted_once_ther
     await trio.sleep(3.0)
     assert [row.path for row in journal.rows()] in ([], ["/s/new"])
     assert await writeback.flushed() == {"/s/new": b"of old"}
+
+
+@pytest.mark.parametrize("look", ["listing", "attributes"])
+async def test_who_looks_while_the_answer_to_a_rename_is_on_its_way_does_not_make_the_file_vanish(
+    look: str, rig: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is missed under its old name, where the mount still has it."""
+    nas.file("/s/a/x", b"content")
+    inode = await rig.at("/s/a/x")
+    rename = nas.rename
+
+    async def slow(path: str, new_name: str) -> RemoteEntry:
+        entry = await rename(path, new_name)
+        if look == "listing":
+            await rig.fs.refresh("/s/a")
+        else:
+            await rig.fs._attributes._ask([inode])
+        assert inode.gone
+        return entry
+
+    monkeypatch.setattr(nas, "rename", slow)
+    await rig.rename("/s/a/x", "/s/a/y")
+    assert await rig.at("/s/a/y") is inode
+    assert await rig.read("/s/a/y") == b"content"
+
+
+async def test_attributes_that_were_asked_for_under_an_old_name_say_nothing_of_the_new_one(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/a/x", b"content")
+    inode = await rig.at("/s/a/x")
+    gate = nas.gate("get_entries")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.fs._attributes._ask, [inode])
+        await wait_all_tasks_blocked()
+        nas.nodes["/s/a/y"] = nas.nodes.pop("/s/a/x")
+        rig.fs.inodes.move(inode, inode.parent, b"y")
+        gate.open()
+    assert not inode.gone
