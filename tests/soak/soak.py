@@ -72,6 +72,7 @@ class Tally:
     acknowledged_bytes: int = 0
     files: int = 0
     doubtful: int = 0
+    kept: int = 0  # in the recovery folder, of these
     longest: tuple[float, str] = (0.0, "")
     lost: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
@@ -88,7 +89,8 @@ class Tally:
             f"{self.acknowledged_bytes / 2**20:.0f} MiB acknowledged\n"
             f"events: {told(self.events)}\nerrors that programs saw: {told(self.errors)}\n"
             f"longest step: {self.longest[0]:.1f} s ({self.longest[1]})\n"
-            f"files at the end: {self.files}, and {self.doubtful} whose last call had failed\n"
+            f"files at the end: {self.files}, and {self.doubtful} whose last call had failed "
+            f"({self.kept} in the recovery folder)\n"
             f"RSS: {self.peak_rss_kib / 1024:.0f} MiB at most, slope of each life of the mount in KiB/min: {slopes}\n"
             f"{len(self.lost)} lost or wrong, {len(self.leaked)} leaks"
         )
@@ -220,6 +222,7 @@ class Soak:
         watch.stop()
         self.tally.slopes = watch.slopes(120.0)
         self.tally.peak_rss_kib = max(kib for life in watch.lives.values() for _, kib in life)
+        self._judge_unsent(reports)
         self._look_for_leaks(before)
         self._end_of_session()
 
@@ -375,18 +378,29 @@ class Soak:
             if data is not None and name not in files and name not in doubtful:
                 yield f"{name}: removed or never made, and there: {told(data)}"
 
+    def _judge_unsent(self, reports: list[dict]) -> None:
+        """All is sent. An edit may be kept in the recovery folder if its program was told of a failure: after an
+        unlink whose answer was lost, the rest of the file is gone from the NAS."""
+        told = {
+            f"/{self.mount.share}/{Path(report['folder']).name}/{name}"
+            for report in reports
+            for name in report["doubtful"]
+        }
+        for upload in self.mount.status()["troubled_uploads"]:
+            if "kept_as" in upload and upload["path"] in told and "removed on the NAS" in upload["why"]:
+                self.tally.kept += 1
+            else:
+                self.tally.lost.append(f"{upload['path']}: not sent, {upload['why']}")
+        if pending := self.mount.status()["pending_uploads"]:
+            self.tally.lost.append(f"{pending} files were not sent")
+
     def _look_for_leaks(self, before: dict[str, int]) -> None:
         """Everything is removed through the mount; when the kernel has forgotten it, all is as it was."""
-        status = self.mount.status()
-        if status["failed_uploads"] or status["pending_uploads"]:
-            why = [line for line in self.mount.log.splitlines() if "recovery" in line]
-            self.tally.lost.append(f"{status['failed_uploads']} refused, {status['pending_uploads']} not sent: {why}")
         for name in os.listdir(self.mount.root):
             shutil.rmtree(self.mount.root / name)
         with contextlib.suppress(AssertionError):  # it tells of what was refused before, too
             self.mount.flush()
         allowed = before | {
-            "inodes": before["inodes"] + 4,  # a desktop's services look into every mount, and may hold something
             "threads": before["threads"] + 8,  # kept for a while by trio and by SQLite's users
             "sockets": before["sockets"] + 6,  # idle connections, at most --max-requests of them
             "descriptors": before["descriptors"] + 14,  # those, and two for each database in use
