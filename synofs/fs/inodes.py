@@ -37,6 +37,9 @@ class Change(Enum):
 ROOT_NUMBER = 1
 _NUMBER_MASK = (1 << 53) - 1  # exact in a double: JavaScript programs compare inode numbers as such
 
+# A kernel's lookup precedes its own rename by less than that; who wants to know what is there takes longer.
+_NOTICED_SECONDS = 0.1
+
 
 class Inode:
     """One file or folder. Attributes are the NAS's, as of `checked_at` (seconds of the mount's clock)."""
@@ -60,6 +63,8 @@ class Inode:
         "own_version",
         "parent",
         "rights",
+        "shown_at",
+        "shown_before",
         "shown_mtime_ns",
         "shown_version",
         "size",
@@ -87,16 +92,27 @@ class Inode:
         self.kernel_cached: Fingerprint | None = None  # the version whose pages the kernel may hold
         self.staged: StagedFile | None = None  # unsent content: size and mtime are then ours, not the NAS's
         self.shown_version: Fingerprint | None = None  # the one whose attributes the kernel was told last
+        self.shown_before: Fingerprint | None = None  # another one, which it was told until `shown_at`
+        self.shown_at = 0.0
         self.own_version: Fingerprint | None = None  # the version that was written here last
         self.own_md5: str | None = None  # of that, where size and time do not tell it from its successor
         self.writers = 0  # handles open for writing
         self.shown_mtime_ns: int | None = None  # a time given to this version here, which the NAS cannot be told
 
-    @property
-    def replaceable_version(self) -> Fingerprint:
-        """The version that programs here know of. We may know of a newer one that nobody was shown."""
+    def be_shown(self, now: float) -> None:
+        """The kernel is told of the present version."""
+        version = self.fingerprint
+        if self.shown_version is not None and version not in (self.shown_version, self.own_version):
+            self.shown_before, self.shown_at = self.shown_version, now
+        self.shown_version = version
+
+    def replaceable_version(self, now: float) -> Fingerprint:
+        """The version that programs here know of. We may know of a newer one that nobody was shown, or only the kernel
+        was, when it looked the name up for the very call that replaces it."""
         if self.shown_version is None or self.fingerprint == self.own_version:
             return self.fingerprint
+        if self.shown_before is not None and now < self.shown_at + _NOTICED_SECONDS:
+            return self.shown_before
         return self.shown_version
 
     @property

@@ -177,14 +177,15 @@ class Renames:
             attempt = await target.staged.attempt_with_md5()
             staged.inherit(target.staged.base, target.staged.base_md5, attempt)
         elif target is not None:
-            staged.inherit(*version_of(target, target.replaceable_version), None)
+            staged.inherit(*version_of(target, target.replaceable_version(trio.current_time())), None)
         await self._settle(rename, None)
 
     async def _rename_on_nas(self, rename: _Rename) -> None:
         inode, target = rename.inode, rename.target
         replaces: Fingerprint | None = None
         if target is not None:
-            replaces = target.staged.base if target.staged is not None else target.replaceable_version
+            known = target.replaceable_version(trio.current_time())
+            replaces = target.staged.base if target.staged is not None else known
         noted = self._depend_on(inode.path()) or bool(self._dirty.at_or_below(inode))
         noted = noted or (target is not None and target.staged is not None)
         await self._writes.area.flush()  # an upload that is done must not come back under the old name after a crash

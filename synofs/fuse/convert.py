@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 
 import pyfuse3
+import trio
 
 from synofs.fs.filesystem import Filesystem
 from synofs.fs.inodes import Inode
@@ -37,7 +38,7 @@ def missing_entry(valid_seconds: float) -> pyfuse3.EntryAttributes:
 
 
 def _build(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
-    inode.shown_version = inode.fingerprint
+    inode.be_shown(trio.current_time())
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.number
     entry.st_mode = (stat.S_IFDIR if inode.is_dir else stat.S_IFREG) | fs.mode(inode)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.two_clients import MOST_WITHIN_TTL, run
+from tests.soak.two_clients import run
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(200)]
 
@@ -22,7 +22,6 @@ def test_on_two_machines_nothing_is_overwritten_in_silence_and_what_was_closed_i
     with capsys.disabled():
         print(f"\n{tally} (seed {seed})")
     assert tally.overwritten == []
-    assert len(tally.within_ttl) < MOST_WITHIN_TTL * tally.edits
     assert tally.stale == []
     assert tally.wrong == []
     assert tally.looked > 3

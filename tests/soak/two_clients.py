@@ -29,10 +29,6 @@ from tests.soak.machines import CAN_MAKE_MACHINES, Machine, machines
 DOCUMENTS = 5
 TTL_SECONDS = 1.0
 GRACE_SECONDS = 0.5  # for a kernel timeout that ends, and two listings
-# Until then a program's last stat may be of the version before, while the kernel's own lookup for the rename shows the
-# new one to the mount: neither can tell (docs/SEMANTICS.md, W22).
-UNSEEN_SECONDS = TTL_SECONDS + GRACE_SECONDS
-MOST_WITHIN_TTL = 0.05  # of all edits
 
 
 @dataclass
@@ -46,7 +42,6 @@ class Tally:
     stale: list[str] = field(default_factory=list)
     overwritten: list[str] = field(default_factory=list)
     in_the_window: list[str] = field(default_factory=list)  # only when closes do not take turns
-    within_ttl: list[str] = field(default_factory=list)  # replaced by a rename, before the other machine had to see it
     wrong: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -56,8 +51,7 @@ class Tally:
             f"{self.edits} edits, {self.renames} renames, {self.deleted} deletions on two machines; cables pulled "
             f"{self.pulled} times; {self.conflicts} conflict copies kept\n"
             f"{len(self.overwritten)} silent overwrites"
-            f" ({len(self.in_the_window)} more between the last look and the swap of another replacement,"
-            f" {len(self.within_ttl)} by a rename within the TTL)\n"
+            f" ({len(self.in_the_window)} more between the last look and the swap of another replacement)\n"
             f"{self.looked} looks at what the other machine had closed {TTL_SECONDS} s ago: {len(self.stale)} stale; "
             f"{len(self.wrong)} torn; refused: {errors}"
         )
@@ -164,9 +158,6 @@ def _judge(reports: list[dict], served: Path, tally: Tally, *, strict: bool) -> 
         others_after = [edit for edit in every if edit[0][:2] != line[:2] and edit[3] >= began]
         others = [edit for edit in others_after if edit[2] <= ended]
         missing = f"{line} of {name}"
-        if any(edit[1] == name and edit[4] == "save" and edit[2] <= ended + UNSEEN_SECONDS for edit in others_after):
-            tally.within_ttl.append(missing)
-            continue
         (tally.in_the_window if others and not strict else tally.overwritten).append(missing)
 
 

@@ -167,6 +167,29 @@ async def test_a_version_that_was_not_shown_here_is_not_replaced(rig: Rig, nas: 
     assert rig.visible() == {dest: b"ours"}
 
 
+@pytest.mark.parametrize("source", ["/s/a/f", "/s/b/f"])
+async def test_a_version_that_only_the_kernel_was_shown_for_the_rename_is_not_replaced(
+    rig: Rig, nas: Nas, source: str
+) -> None:
+    nas.file(source, b"ours")
+    dest = "/s/b/f" if source == "/s/a/f" else "/s/b/x"
+    nas.file(dest, b"old")
+    target = await rig.find(dest)
+    assert target is not None
+    target.be_shown(trio.current_time())
+    nas.write(dest, b"theirs")
+    await trio.sleep(60)  # beyond the TTL: the kernel looks the name up once more
+    target = await rig.find(dest)
+    assert target is not None
+    target.be_shown(trio.current_time())
+    with pytest.raises(VersionNotShown):
+        await rig.rename(source, dest)
+    assert rig.visible() == {source: b"ours", dest: b"theirs"}
+    await trio.sleep(1)
+    await rig.rename(source, dest)
+    assert rig.visible() == {dest: b"ours"}
+
+
 # ----- open, unsent, being sent -----------------------------------------------------------------------------------
 
 
