@@ -402,8 +402,8 @@ class Soak:
             self.mount.flush()
         allowed = before | {
             "threads": before["threads"] + 8,  # kept for a while by trio and by SQLite's users
-            "sockets": before["sockets"] + 6,  # idle connections, at most --max-requests of them
-            "descriptors": before["descriptors"] + 14,  # those, and two for each database in use
+            "sockets": before["sockets"] + 8,  # idle connections, at most two more than --max-requests
+            "descriptors": before["descriptors"] + 16,  # those, and two for each database in use
         }
 
         def more() -> dict[str, int]:
