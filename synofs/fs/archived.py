@@ -44,6 +44,12 @@ class ArchivedListings:
             self._changed.add(directory)
             self._store.forget(directory.path())
 
+    def moved(self, old: str, new: str) -> None:
+        """A directory has another path: what was known at and below both is of others."""
+        if self._store is not None:
+            self._store.forget_tree(old)
+            self._store.forget_tree(new)
+
     async def find(self, directory: Inode) -> list[RemoteEntry] | None:
         """What it held when it was last seen."""
         return await self._store.find(directory.path()) if self._store is not None else None

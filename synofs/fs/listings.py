@@ -48,7 +48,7 @@ class Listings:
         archive: ListingStore | None = None,
         staleness: Staleness | None = None,
     ) -> None:
-        self._archive = ArchivedListings(archive)
+        self.archive = ArchivedListings(archive)
         self.staleness = staleness or Staleness()
         self._table = table
         self._store = store
@@ -71,7 +71,7 @@ class Listings:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._poll)
-            nursery.start_soon(self._archive.run)
+            nursery.start_soon(self.archive.run)
             task_status.started()
             await trio.sleep_forever()
 
@@ -286,7 +286,7 @@ class Listings:
 
     def insert(self, directory: Inode, inode: Inode) -> None:
         """A name was made here. The listing knows it at once, and so does a load that is under way."""
-        self._archive.changed(directory)
+        self.archive.changed(directory)
         listing = directory.listing
         if listing is None:
             return
@@ -299,7 +299,7 @@ class Listings:
 
     def remove(self, directory: Inode, inode: Inode) -> None:
         """A name was removed here (before the inode gets another one)."""
-        self._archive.changed(directory)
+        self.archive.changed(directory)
         listing = directory.listing
         if listing is None:
             return
@@ -338,7 +338,7 @@ class Listings:
 
     def know_empty(self, directory: Inode) -> None:
         """A folder that was just made here is empty: no need to ask."""
-        self._archive.changed(directory)
+        self.archive.changed(directory)
         listing = directory.listing = Listing(directory)
         listing.complete = True
         listing.checked_at = trio.current_time()
@@ -459,7 +459,7 @@ class Listings:
         listing.complete = True
         self._evict(keep=listing)
         if load.started_at > 0:
-            self._archive.keep(listing)
+            self.archive.keep(listing)
 
     def _overlay(self, directory: Inode, load: Load) -> None:
         """Add what was made here: unsent files, and changes since the request was sent."""
@@ -489,7 +489,7 @@ class Listings:
         """The NAS cannot be asked for a directory that is not in memory: show it as it was when it was last seen."""
         if listing.complete or load.pages or not isinstance(error, Unavailable):
             return False
-        known = await self._archive.find(listing.directory)
+        known = await self.archive.find(listing.directory)
         if known is None:
             return False
         load.started_at = float("-inf")  # stale: the next use asks the NAS

@@ -240,6 +240,8 @@ class Renames:
         inode.gone = False  # who looked at the NAS meanwhile missed it under its old name
         files = self._dirty.relocate(inode, parent, rename.new_name)
         self._listings.insert(parent, inode)
+        if inode.is_dir:
+            self._listings.archive.moved(old_path, rename.dest)
         if rename.ended.is_set():  # the kernel was told that it failed, or did not ask for it
             self._tell_of(rename, old_parent, old_name)
         known_by_path = self._leftovers.renamed(old_path, rename.dest) | self._rename_times(old_path, rename.dest)

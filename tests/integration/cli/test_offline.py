@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -117,3 +118,55 @@ def test_in_writeback_mode_work_goes_on_without_the_nas_even_after_a_remount_and
         assert (volume / "folder" / "first").read_text() == "written before the remount"
         assert (volume / "folder" / "second").read_text() == "written after it"
         assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_what_was_made_renamed_or_removed_just_before_a_sigkill_is_not_denied_without_the_nas(
+    tmp_path: Path, synofs: Synofs
+) -> None:
+    synofs.expected_in_the_log += AWAY
+    volume = tmp_path / "volume"
+    for folder in ("made", "removed", "renamed", "other/of other", "one/of one"):
+        (volume / folder).mkdir(parents=True)
+    for name in ("removed/name", "removed/other", "renamed/old", "renamed/over"):
+        (volume / name).write_text(name)
+    docs, cache = synofs.mountpoint / "docs", synofs.directory / "cache"
+    options = ("--write-mode", "durable", "--cache-dir", cache)
+    with running_nas(volume, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, *options)
+        assert len(list(os.walk(docs))) == 8
+        (docs / "one" / "late").mkdir()
+        assert synofs("umount", synofs.mountpoint).code == 0
+
+        synofs.mount(nas, *options)
+        (database,) = cache.rglob("listings.db")
+        with sqlite3.connect(database, isolation_level=None) as busy:
+            assert len(list(os.walk(docs))) == 9
+            busy.execute("BEGIN IMMEDIATE")  # the thread that writes listings has to wait
+            (docs / "made" / "new").mkdir()
+            (docs / "removed" / "name").unlink()
+            os.replace(docs / "renamed" / "old", docs / "renamed" / "over")
+            (docs / "one" / "late").rmdir()
+            (docs / "one").rename(docs / "away")
+            (docs / "other").rename(docs / "one")
+            os.kill(synofs.status()["pid"], signal.SIGKILL)
+            busy.execute("ROLLBACK")
+        assert synofs("umount", synofs.mountpoint).code == 0
+
+    synofs.mount(nas, *options)
+
+    def listed(folder: str) -> list[str] | int | None:
+        try:
+            return sorted(os.listdir(docs / folder))
+        except OSError as error:
+            return error.errno
+
+    now = {
+        "made": ["new"],
+        "removed": ["other"],
+        "renamed": ["over"],
+        "one": ["of other"],
+        "away": ["late", "of one"],
+    }
+    found = {folder: listed(folder) for folder in now}
+    assert {folder for folder in now if found[folder] not in (now[folder], errno.EHOSTUNREACH)} == set(), found
+    assert synofs("umount", synofs.mountpoint).code == 0

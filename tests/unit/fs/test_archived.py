@@ -26,6 +26,8 @@ class Mount:
         self.table = InodeTable("/")
         self.listings = Listings(self.table, store, RecordingNotifier(), ListingOptions(), self.archive)
         self.folder = self.table.obtain(self.table.root, b"s", is_dir=True)
+        self.sub = self.table.obtain(self.folder, b"sub", is_dir=True)
+        self.beside = self.table.obtain(self.table.root, b"s-not", is_dir=True)
 
     def make(self, name: bytes) -> None:
         self.listings.insert(self.folder, self.table.obtain(self.folder, name, is_dir=False))
@@ -57,7 +59,7 @@ def in_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Memor
     return run
 
 
-@pytest.mark.parametrize("seconds", [0.1, 6.0], ids=["at once", "when it was written anew"])
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 6.0], ids=["killed at once", "forgotten", "when it was written anew"])
 @pytest.mark.parametrize("listed", [True, False], ids=["", "from a run in which it was not listed"])
 async def test_without_the_nas_nothing_that_was_made_here_is_denied_and_nothing_removed_is_back(
     seconds: float, listed: bool, in_mount: Callable[[MemoryStore, Use], Awaitable[None]]
@@ -91,3 +93,33 @@ async def test_without_the_nas_nothing_that_was_made_here_is_denied_and_nothing_
     await in_mount(store, change)
     await in_mount(store, look_without_the_nas)
     assert found == ({b"other", b"new"} if listed and seconds > 1 else None)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1], ids=["killed at once", "forgotten"])
+async def test_a_folder_that_was_renamed_is_not_shown_as_the_one_that_had_its_name(
+    seconds: float, in_mount: Callable[[MemoryStore, Use], Awaitable[None]]
+) -> None:
+    store = MemoryStore()
+    for path in ("/s", "/s/sub"):
+        store.folder(path)
+        store.file(f"{path}/of the old one")
+    store.folder("/s-not")
+    found: list[object] = []
+
+    async def look(mount: Mount) -> None:
+        for folder in (mount.folder, mount.sub, mount.beside):
+            await mount.listings.whole(folder)
+        await trio.sleep(0.1)
+
+    async def change(mount: Mount) -> None:
+        mount.listings.archive.moved("/x", "/s")
+        assert await mount.archive.find("/s/sub") is None
+        await trio.sleep(seconds)
+
+    async def look_without_the_nas(mount: Mount) -> None:
+        found.extend([await mount.archive.find(path) for path in ("/s", "/s/sub", "/s-not")])
+
+    await in_mount(store, look)
+    await in_mount(store, change)
+    await in_mount(store, look_without_the_nas)
+    assert found == [None, None, []]
