@@ -290,6 +290,9 @@ async def lists_together(nas: NasProbe) -> str:
     results = data.get("result") or []
     if len(results) != len(paths) or not all("files" in (part.get("data") or {}) for part in results):
         raise Failed("not every folder has its answer", "nothing to do: folders are listed one by one")
+    for path, part in zip(paths, results, strict=True):
+        if any(str(entry.get("path")).rpartition("/")[0] != path for entry in part["data"]["files"]):
+            raise Failed("the answers come in another order", "nothing to do: folders are listed one by one")
     return f"{len(paths)} at once, one after the other"
 
 

@@ -1,12 +1,14 @@
 """The first pages of several folders in one request.
 
 DSM's own pages send several calls as one with SYNO.Entry.Request, and others do so for years, but nobody is on record
-to have listed folders with it. So it is believed only when each answer has the form of one, it is never used again
-when the NAS does not take it, and a folder that it refuses is asked for in the ordinary way.
+to have listed folders with it. So it is believed only when each answer has the form of one and its entries lie in the
+folder that was asked for in its place; it is never used again when the NAS does not take it; and a folder that it
+refuses, or all of them if it refuses the request, is asked for in the ordinary way.
 
 The calls of one request are run one after the other (`mode=sequential`), so the NAS has no more to do at once than
 with one folder a request. How many go together is found by trying: more, as long as the answer does not take long,
-because who waits for the first folder waits for the last one.
+because who waits for the first folder waits for the last one. A request that takes too long is given up, and each of
+its folders gets the time that it would have had alone.
 """
 
 from __future__ import annotations
@@ -21,8 +23,20 @@ from synofs.filestation import calls
 from synofs.filestation.api_errors import STALE_SESSION, error_for
 from synofs.filestation.caller import Caller
 from synofs.filestation.listing import Pager
-from synofs.filestation.parsing import Compound, Listing
-from synofs.remote import BadAnswer, InvalidRequest, OnListed, OnPage, OnPageOf, Unsupported
+from synofs.filestation.parsing import Compound, Listing, Part
+from synofs.remote import (
+    BadAnswer,
+    CertificateRefused,
+    NotANas,
+    OnListed,
+    OnPage,
+    OnPageOf,
+    Overloaded,
+    RemoteError,
+    TimedOut,
+    Unreachable,
+    Unsupported,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +44,13 @@ API = "SYNO.Entry.Request"
 FIRST_FOLDERS = 4
 MAX_FOLDERS = 16
 LONG_SECONDS = 1.0
+MAX_SECONDS = 5.0
+ALONE_SECONDS = 30.0  # after a request that took longer than that
+MAX_REFUSALS = 2  # in a row, once it has worked
+
+# What would be said to each folder that is asked for by itself, too.
+_SAID_TO_ALL = (Unreachable, Overloaded, CertificateRefused, NotANas)
+_FIRST_CODE_OF_FILES = 400  # what is below says that the request was not understood
 
 
 class ManyLists:
@@ -41,14 +62,16 @@ class ManyLists:
         self._first_page = first_page
         self._works: bool | None = None  # not known before the first answer
         self._trying = False
+        self._refusals = 0
         self._folders = FIRST_FOLDERS
+        self._alone_until = float("-inf")
 
     @property
     def folders_at_once(self) -> int:
         apis = self._caller.wire.apis
         if self._works is False or self._trying or apis is None or API not in apis:
             return 1
-        return self._folders
+        return 1 if trio.current_time() < self._alone_until else self._folders
 
     async def list_dirs(self, paths: Sequence[str], on_page: OnPageOf, on_listed: OnListed) -> None:
         """See `RemoteStore.list_dirs`."""
@@ -85,21 +108,28 @@ class ManyLists:
         started = trio.current_time()
         self._trying = self._works is None
         try:
-            answer = await self._caller.call(together, Compound, check=_session_is_alive)
-            firsts = [_listing_of(part.success, part.data) for part in answer.result]
-            if len(firsts) != len(paths):
-                raise BadAnswer(f"{len(firsts)} answers to {len(paths)} calls")
-            if all(first is None for first in firsts):
-                raise Unsupported("none of the folders was listed")
-        except (InvalidRequest, Unsupported, BadAnswer) as exc:
-            self._works = False
-            log.info("the NAS does not list several folders in one request (%s); they are asked for one by one", exc)
+            answer = await self._caller.call(together, Compound, deadline_seconds=MAX_SECONDS, check=_session_is_alive)
+            firsts = _in_their_places(paths, answer.result)
+        except _SAID_TO_ALL:
+            raise
+        except TimedOut:
+            self._folders = max(2, len(paths) // 2)
+            self._alone_until = trio.current_time() + ALONE_SECONDS
+            return nothing
+        except RemoteError as exc:
+            self._be_refused(exc)
             return nothing
         finally:
             self._trying = False
-        self._works = True
+        self._works, self._refusals = True, 0
         self._learn(len(paths), trio.current_time() - started)
         return firsts
+
+    def _be_refused(self, why: RemoteError) -> None:
+        self._refusals += 1
+        if self._works is None or self._refusals >= MAX_REFUSALS or isinstance(why, BadAnswer):
+            self._works = False
+            log.info("the NAS does not list several folders in one request (%s); they are asked for one by one", why)
 
     def _learn(self, folders: int, seconds: float) -> None:
         if seconds > LONG_SECONDS:
@@ -108,8 +138,32 @@ class ManyLists:
             self._folders = min(MAX_FOLDERS, folders + 2)
 
 
-def _listing_of(success: bool, listing: Listing | None) -> Listing | None:
-    return listing if success and listing is not None and listing.has_records else None
+def _in_their_places(paths: Sequence[str], parts: Sequence[Part]) -> list[Listing | None]:
+    """The listing of each folder, None where it has to be asked for by itself. Raises `BadAnswer` where another folder
+    is listed (that may be any order, or another number of answers), `Unsupported` where no call was understood."""
+    if len(parts) != len(paths):
+        raise BadAnswer(f"{len(parts)} answers to {len(paths)} calls")
+    if not any(_was_understood(part) for part in parts):
+        raise Unsupported("none of the folders was listed")
+    return [_listing_of(path, part) for path, part in zip(paths, parts, strict=True)]
+
+
+def _was_understood(part: Part) -> bool:
+    if part.success:
+        return part.data is not None and part.data.has_records
+    return (error_for(API, part.error).code or 0) >= _FIRST_CODE_OF_FILES
+
+
+def _listing_of(path: str, part: Part) -> Listing | None:
+    listing = part.data
+    if not part.success or listing is None or not listing.has_records:
+        return None
+    told = [record.path for record in listing.records]
+    if not all(told):
+        return None
+    if any(where is not None and where.rpartition("/")[0] != path for where in told):
+        raise BadAnswer("the answer for one folder lists another one", path=path)
+    return listing
 
 
 def _session_is_alive(answer: Compound) -> None:

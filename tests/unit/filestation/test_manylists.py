@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from synofs.filestation.client import ClientOptions, FileStationClient
 from synofs.filestation.manylists import FIRST_FOLDERS, MAX_FOLDERS
-from synofs.remote import NotFound, RemoteError
+from synofs.filestation.transport import ConnectFailed
+from synofs.remote import NotFound, Unavailable
 from tests.unit.filestation.scripted_transport import DSM7, Answer, ScriptedNas, Sent, credentials, failure, success
 from tests.unit.virtual_time import in_virtual_time
 
@@ -26,6 +28,8 @@ def nas_with(together: Callable[[list[dict[str, Any]]], Answer]) -> tuple[FileSt
             assert sent.parameters["mode"] == '"sequential"'
             assert sent.parameters["stop_when_error"] == "false"
             return together(json.loads(sent.parameters["compound"]))
+        if sent.name == "FileStation.List.list_share":
+            return success({"shares": [], "total": 0})
         return listing(json.loads(sent.parameters["folder_path"]))
 
     nas = ScriptedNas(files)
@@ -102,6 +106,60 @@ async def test_a_nas_that_does_not_do_it_is_asked_once_and_nobody_notices(answer
     assert nas.transport.count(TOGETHER) == 1
 
 
+async def test_answers_in_another_order_never_put_a_folders_names_into_another_one() -> None:
+    client, _ = nas_with(lambda calls: success({"result": [part(call) for call in reversed(calls)]}))
+    assert await lists(client, "/s/a", "/s/b", "/s/c") == [["in /s/a"], ["in /s/b"], ["in /s/c"]]
+    assert client.folders_at_once == 1, "it is not believed again"
+
+
+async def test_a_folder_whose_names_tell_no_path_is_asked_for_alone() -> None:
+    def without_paths(calls: list[dict[str, Any]]) -> Answer:
+        parts = [part(call) for call in calls]
+        del parts[0]["data"]["files"][0]["path"]
+        return success({"result": parts})
+
+    client, nas = nas_with(without_paths)
+    assert await lists(client, "/s/a", "/s/b") == [["in /s/a"], ["in /s/b"]]
+    assert (nas.transport.count(TOGETHER), nas.transport.count(ALONE)) == (1, 1)
+
+
+@pytest.mark.parametrize("code", [100, 105, 119, 160, 400, 407, 408, 777])
+async def test_what_the_nas_says_of_the_company_is_not_said_of_a_folder(code: int) -> None:
+    client, _ = nas_with(lambda calls: failure(code))
+    for _ in range(3):
+        assert await lists(client, "/s/a", "/s/b") == [["in /s/a"], ["in /s/b"]]
+    assert client.folders_at_once == 1
+
+
+async def test_folders_that_may_not_be_listed_do_not_end_it_for_the_others() -> None:
+    client, nas = nas_with(all_answered)
+    assert await lists(client, "/s/gone", "/s/1/gone") == [NotFound, NotFound]
+    assert client.folders_at_once > 1
+    assert await lists(client, "/s/a", "/s/b") == [["in /s/a"], ["in /s/b"]]
+    assert nas.transport.count(TOGETHER) == 2
+
+
+async def test_a_company_that_takes_too_long_is_given_up_and_each_folder_has_its_own_time() -> None:
+    async def slow(sent: Sent) -> Answer:
+        if sent.name != TOGETHER:
+            await trio.sleep(3)
+            return listing(json.loads(sent.parameters["folder_path"]))
+        await trio.sleep(3 * len(json.loads(sent.parameters["compound"])))
+        return all_answered(json.loads(sent.parameters["compound"]))
+
+    client, nas = nas_with(all_answered)
+    paths = [f"/s/{number}" for number in range(12)]
+    for _ in range(8):
+        await lists(client, *paths[: client.folders_at_once])
+    nas.files = slow
+    started = trio.current_time()
+    assert await lists(client, *paths) == [[f"in {path}"] for path in paths]
+    assert trio.current_time() - started < 20, "the deadline of a call"
+    assert client.folders_at_once == 1, "for a while"
+    await trio.sleep(600)
+    assert 1 < client.folders_at_once <= 6, "then it is tried again, with fewer"
+
+
 async def test_a_nas_that_does_not_have_it_is_not_asked() -> None:
     client, nas = nas_with(all_answered)
     nas.apis = DSM7
@@ -122,10 +180,13 @@ async def test_a_session_that_ends_in_between_is_renewed_and_the_question_asked_
     assert client.folders_at_once > 1
 
 
-async def test_when_the_nas_is_away_each_folder_says_so() -> None:
-    client, _ = nas_with(lambda calls: failure(100))
+@pytest.mark.parametrize("away", [failure(402), ConnectFailed("no route")])
+async def test_when_the_nas_is_away_or_too_busy_each_folder_says_so_and_none_is_asked_for_alone(away: Answer) -> None:
+    client, nas = nas_with(lambda calls: away)
     result = await lists(client, "/s/a", "/s/b")
-    assert all(isinstance(error, type) and issubclass(error, RemoteError) for error in result)
+    assert all(isinstance(error, type) and issubclass(error, Unavailable) for error in result)
+    assert nas.transport.count(ALONE) == 0
+    assert client.folders_at_once > 1, "it says nothing of what the NAS can do"
 
 
 async def test_more_folders_go_together_while_that_is_quick() -> None:
