@@ -7,7 +7,6 @@ time that is printed is the median of the turns.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shlex
@@ -21,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.benchmarks import charts, markdown, report
+from tests.benchmarks import charts, markdown, report, sittings
 from tests.benchmarks.datasets import Data
 from tests.benchmarks.goals import judge
 from tests.benchmarks.long import DEFAULT_MINUTES, LONG
@@ -32,6 +31,8 @@ from tests.benchmarks.stage import Line, Results, Stage
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
 TYPICAL_LATENCY_MS = 20
+LONG_TURN_SECONDS = 10.0
+LAPS = f"default: 1 to 3, and 1 for whom one takes more than {LONG_TURN_SECONDS:.0f} s"
 FREE_BYTES_WANTED = {False: 3 << 30, True: 8 << 30}
 
 
@@ -46,19 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no workload is called {unknown[0]!r}; there are: {known}")
     if given.harnesses and not given.names:
         return 0 if all([LONG[name][1](given.minutes) for name in given.harnesses]) else 1
-    if given.charts_from:
-        for path in charts.draw(json.loads(given.charts_from.read_text()), given.charts or REPOSITORY / "docs/charts"):
-            print(path)
-        return 0
-    if given.tables_from:
-        print(markdown.document(json.loads(given.tables_from.read_text())), end="")
-        return 0
+    if given.add and not given.json:
+        parser.error("--add says to add to the figures of --json FILE; which file?")
+    try:
+        if given.charts_from:
+            for path in charts.draw(sittings.load(given.charts_from), given.charts or REPOSITORY / "docs/charts"):
+                print(path)
+            return 0
+        if given.tables_from:
+            print(markdown.document(sittings.load(given.tables_from)), end="")
+            return 0
+        before = sittings.load(given.json) if given.add and given.json.exists() else None
+    except (OSError, ValueError) as failure:
+        parser.error(str(failure))
     signal.signal(signal.SIGTERM, _end_in_order)
-    bench = Bench(given)
+    bench = Bench(given, before)
     try:
         bench.run()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        bench.store()
+        print("interrupted" + (f"; {given.json} has what was done" if given.json else ""), file=sys.stderr)
         return 130
     finally:
         bench.close()
@@ -76,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="workloads, or harnesses (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, after each workload")
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="keep what FILE has of other workloads and latencies: measure in several sittings",
+    )
     parser.add_argument("--peers", action="store_true", help="the same for rclone mount and sshfs")
     parser.add_argument("--only", metavar="CONTESTANT[,...]", help="these contestants alone")
     parser.add_argument("--full", action="store_true", help="the sizes of the goals (quick ones are a tenth)")
@@ -84,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=DEFAULT_MINUTES, metavar="N", help="for each harness that runs for a time"
     )
-    parser.add_argument("--laps", type=int, metavar="N", help="turns of each contestant")
+    parser.add_argument("--laps", type=int, metavar="N", help=f"turns of each contestant ({LAPS})")
     parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help="round trips (default: 0 20 50)")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw charts (SVG) into it")
     parser.add_argument("--charts-from", type=Path, metavar="JSON", help="draw charts of an earlier run, and no more")
@@ -100,8 +113,12 @@ def _end_in_order(*_: object) -> NoReturn:
 
 
 class Bench:
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, before: sittings.Report | None) -> None:
+        """`before`: figures of earlier sittings that are kept, unless they are measured again."""
         self.given = given
+        self._before = before
+        self._date = time.strftime("%Y-%m-%d")
+        self._measured: list[sittings.Pair] = []
         self.full: bool = given.full or given.long
         self.results = Results()
         self._started = time.monotonic()
@@ -131,14 +148,24 @@ class Bench:
         laps = self.given.laps or (7 if self.given.long else workload.laps)
         if not (self.given.laps or self.full or self.given.peers or line.latency_ms == TYPICAL_LATENCY_MS):
             laps = 1  # the quick run tells most where most networks are
+        is_bounded = not (self.given.laps or self.given.long)
+        pair = (workload.name, line.latency_ms)
+        slow: set[str] = set()
         for lap in range(laps):
             for name in names if lap % 2 == 0 else reversed(names):
+                if name in slow:
+                    continue
                 say(f"{workload.name}, {line}, {lap + 1}/{laps}: {name}")
                 try:
-                    self._once(workload, line, name)
+                    busy_seconds = self._once(workload, line, name)
+                    if is_bounded and busy_seconds > LONG_TURN_SECONDS:
+                        slow.add(name)
                 except (BenchmarkFailed, OSError, subprocess.SubprocessError, ValueError) as failure:
                     say(f"  {name} failed: {failure}")
                     self.results.failed(workload.name, line, name, str(failure))
+            if pair not in self._measured:
+                self._measured.append(pair)  # once everybody had a turn: what is half done compares nothing
+        self.store()
         say("")
 
     def _contestants(self, workload: Workload) -> list[str]:
@@ -146,7 +173,8 @@ class Bench:
             return [name for name in self.given.only.split(",") if name in workload.contestants]
         return [name for name in workload.contestants if self.given.peers or name.startswith("synofs")]
 
-    def _once(self, workload: Workload, line: Line, name: str) -> None:
+    def _once(self, workload: Workload, line: Line, name: str) -> float:
+        """Seconds of work."""
         contestant = CONTESTANTS.get(name)
         server = self._server(contestant.server_kind if contestant else "nas")
         server.line.set(line.latency_ms, line.bandwidth_mbit)
@@ -157,6 +185,7 @@ class Bench:
                 workload.limit.run(stage)
             else:
                 workload.run(stage)
+            return stage.busy_seconds()
         finally:
             shutil.rmtree(stage.work, ignore_errors=True)
 
@@ -171,6 +200,7 @@ class Bench:
         for name in self.given.harnesses or ([] if self.given.names else LONG):
             if not LONG[name][1](self.given.minutes):
                 self.results.failed(name, Line(), "synofs", "the harness found what it should not, see above")
+                self._measured.append((name, 0))
 
     def close(self) -> None:
         for server in self._servers.values():
@@ -182,24 +212,32 @@ class Bench:
         failed = list(report.failures(self.results))
         if failed:
             print("## Failed", *failed, sep="\n", end="\n\n")
-        verdicts = judge(self.results)
+        told = self.store()
+        verdicts = [one for one in judge(told["results"]) if one.found]
         if verdicts:
             print("## Goals", report.goals_text(verdicts), sep="\n", end="\n\n")
-        told = self.as_json()
-        print(f"{told['command']}: {told['machine']}, {told['minutes']} minutes")
-        if self.given.json:
-            self.given.json.write_text(json.dumps(told, indent=1) + "\n")
+        part = self._part()
+        print(f"{part['command']}: {part['machine']}, {part['minutes']} minutes")
         if self.given.charts:
             charts.draw(told, self.given.charts)
         return 1 if failed else 0
 
-    def as_json(self) -> dict[str, Any]:
+    def store(self) -> sittings.Report:
+        """What was measured up to now, to the file, if one was asked for."""
+        results = [series.as_json() for series in self.results.series.values()]
+        told = sittings.report(self._part(), self._measured, results)
+        if self._before is not None:
+            told = sittings.merged(self._before, told)
+        if self.given.json and self._measured:
+            sittings.store(self.given.json, told)
+        return told
+
+    def _part(self) -> dict[str, Any]:
         return {
             "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
             "machine": machine(),
+            "date": self._date,
             "minutes": round((time.monotonic() - self._started) / 60, 1),
-            "results": [series.as_json() for series in self.results.series.values()],
-            "goals": [{"goal": v.goal, "met": v.is_met, "found": v.found} for v in judge(self.results)],
         }
 
 

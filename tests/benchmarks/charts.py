@@ -16,7 +16,7 @@ COLOURS = {
     "sshfs-cached": "#a9d18e",
 }
 LIMIT_COLOUR = "#888888"
-LIMITS = ("curl", "one request")
+LIMITS = ("curl", "one request", "one page")
 
 PICTURES = {
     "walk": ("Walking a tree", r"cold"),
@@ -46,7 +46,8 @@ def draw(report: dict[str, Any], folder: Path, kind: str = "svg") -> list[Path]:
         series = [
             one
             for one in report["results"]
-            if one["workload"] == workload and one.get("seconds") and re.search(pattern, one["step"])
+            if one["workload"] == workload and one.get("seconds") and not one.get("smaller")
+            if re.search(pattern, one["step"])
         ]
         if not series:
             continue

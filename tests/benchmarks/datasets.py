@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+import time
 from pathlib import Path
 
 from tests.trees import make_library_tree
@@ -19,6 +20,7 @@ FOLDERS = (
     "many",
     "inbox",
 )  # each a share of the simulated NAS, so they are there before it starts
+SETTLED_SECONDS = 0.2  # the simulated NAS does not keep what has changed a moment ago
 OLD_SECONDS = 1_700_000_000  # no file is "just written"
 QUICK_PACKAGES = ("asyncio", "concurrent", "email", "html", "http", "importlib", "json", "logging", "urllib", "xml")
 
@@ -123,6 +125,12 @@ class Data:
         (self.root / name).mkdir()
         self.version += 1
         return name
+
+    def touch(self, name: str) -> None:
+        """The folder is not as any server remembers it, and will be remembered once it was read."""
+        at = self.root / name
+        os.utime(at, (OLD_SECONDS, at.stat().st_mtime + 1))
+        time.sleep(SETTLED_SECONDS)
 
     def count(self, name: str) -> tuple[int, int]:
         """Folders (with the top one) and files below it."""

@@ -1,201 +1,331 @@
-"""What synofs means to reach, and what a run says about it.
+"""What synofs means to reach, and what the figures of one or several sittings say about it.
 
-A goal that needs a peer, a latency or a size that was not measured is left out.
+One entry for each goal, in the order in which they are printed. What is compared was measured in the same sitting, on
+the same line, with the same data; where a peer, a latency or a size is lacking, a goal is "not measured".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tests.benchmarks.stage import Line, Results, Series
+Figure = Mapping[str, Any]  # one entry of the JSON's "results"
 
-MAX_REQUESTS = 6
-GIGABIT = 1000
+MAX_REQUESTS = {"synofs": 6, "synofs-wb": 6, "synofs-16": 16, "synofs-wb-16": 16}
+DEFAULT_PEERS = ("rclone", "sshfs")
+PEERS = ("rclone", "rclone-tuned", "sshfs", "sshfs-cached")
+UNMEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Found:
+    text: str
+    is_met: bool
 
 
 @dataclass(frozen=True)
 class Verdict:
     goal: str
-    is_met: bool
-    found: str
+    found: tuple[Found, ...]
 
     @property
     def word(self) -> str:
-        return "met" if self.is_met else "MISSED"
+        """Met is what all figures keep."""
+        if not self.found:
+            return UNMEASURED
+        return "met" if all(one.is_met for one in self.found) else "missed"
+
+    def text(self, missed: str = "{} (missed)") -> str:
+        """`missed` marks a figure that misses the goal, where others meet it."""
+        is_mixed = len({one.is_met for one in self.found}) > 1
+        return "; ".join(missed.format(one.text) if is_mixed and not one.is_met else one.text for one in self.found)
 
 
-class _Figures:
-    """The results of one run, asked by workload and pattern of the step."""
+class Figures:
+    """Figures by what was done, on which line and by whom."""
 
-    def __init__(self, results: Results) -> None:
-        self._results = results
+    def __init__(self, results: Iterable[Figure]) -> None:
+        """Without those who failed, and without those who were given less to do."""
+        self._all = [one for one in results if one.get("seconds") is not None and not one.get("smaller")]
 
-    def steps(self, workload: str, pattern: str, contestant: str = "synofs") -> Iterator[tuple[Line, str, Series]]:
-        for (name, step, line, who), series in self._results.series.items():
-            if name == workload and who == contestant and series.measurements and re.search(pattern, step):
-                yield line, step, series
+    def steps(self, workload: str, pattern: str, *contestants: str) -> Iterator[Figure]:
+        wanted = contestants or ("synofs",)
+        for one in self._all:
+            if one["workload"] == workload and one["contestant"] in wanted and re.search(pattern, one["step"]):
+                yield one
 
-    def other(self, series: Series, contestant: str) -> Series | None:
-        return self._results.find(series.workload, series.step, series.line, contestant)
+    def by(self, contestant: str) -> Iterator[Figure]:
+        return (one for one in self._all if one["contestant"] == contestant)
 
-    def best(self, series: Series, *contestants: str) -> Series | None:
-        found = [other for name in contestants if (other := self.other(series, name)) is not None]
-        return min(found, key=lambda other: other.seconds, default=None)
+    def far(self, workload: str, pattern: str, *contestants: str) -> Iterator[Figure]:
+        """Where there is a latency."""
+        return (one for one in self.steps(workload, pattern, *contestants) if one["latency_ms"])
+
+    def other(self, figure: Figure, contestant: str, step: str | None = None) -> Figure | None:
+        """The same work by somebody else, or another step of it."""
+        wanted = (figure["workload"], step or figure["step"], figure["latency_ms"], contestant)
+        keys = ("workload", "step", "latency_ms", "contestant")
+        return next((one for one in self._all if tuple(one[key] for key in keys) == wanted), None)
+
+    def best(self, figure: Figure, *contestants: str) -> Figure | None:
+        found = [other for name in contestants if (other := self.other(figure, name)) is not None]
+        return min(found, key=lambda other: float(other["seconds"]), default=None)
 
 
-def judge(results: Results) -> list[Verdict]:
-    figures = _Figures(results)
-    return [verdict for check in CHECKS for verdict in check(figures)]
+Check = Callable[[Figures], Iterator[Found]]
 
 
-def _ratio(goal: str, series: Series, other: Series | None, at_least: float) -> Iterator[Verdict]:
-    """`other` takes at least so many times as long."""
+@dataclass(frozen=True)
+class Goal:
+    text: str
+    check: Check
+
+
+def judge(results: Iterable[Figure]) -> list[Verdict]:
+    """A verdict for each goal."""
+    figures = Figures(results)
+    return [Verdict(goal.text, tuple(goal.check(figures))) for goal in GOALS]
+
+
+def _where(one: Figure) -> str:
+    width = f", {one['bandwidth_mbit'] / 1000:g} Gbit/s" if one["bandwidth_mbit"] else ""
+    who = "" if one["contestant"] == "synofs" else f"{one['contestant']}: "
+    return f"{who}{one['step']} ({one['latency_ms']:g} ms{width})"
+
+
+def _requests(one: Figure) -> int:
+    return int(sum(one["requests"].values()))
+
+
+def _as_fast(one: Figure, other: Figure | None, times: float) -> Iterator[Found]:
+    """`other` takes at least `times` as long."""
     if other is not None:
-        ratio = other.seconds / series.seconds
-        found = f"{ratio:.2f} x ({series.seconds:.3g} s, {other.contestant} {other.seconds:.3g} s)"
-        yield Verdict(f"{series.step}, {series.line}: {goal}", ratio >= at_least, found)
+        ratio = other["seconds"] / one["seconds"]
+        took = f"{one['seconds']:.3g} s, {other['contestant']} {other['seconds']:.3g} s"
+        yield Found(f"{_where(one)}: {ratio:.3g} x ({took})", ratio >= times)
 
 
-def _walk(figures: _Figures) -> Iterator[Verdict]:
-    for line, step, series in figures.steps("walk", "cold"):
-        lists = series.typical.listings
-        folders = series.folders
-        if folders:
-            yield Verdict(f"{step}, {line}: list calls <= folders + 2", lists <= folders + 2, f"{lists} for {folders}")
-        if line.latency_ms:
-            yield from _ratio(">= 4 x as fast as rclone's defaults", series, figures.other(series, "rclone"), 4)
-            yield from _ratio(">= 4 x as fast as sshfs's defaults", series, figures.other(series, "sshfs"), 4)
-            limit = lists * line.latency_ms / 1000 / MAX_REQUESTS
-            if not limit:
-                continue
-            found = f"{series.seconds / limit:.2f} x ({series.seconds:.3g} s, {limit:.3g} s)"
-            goal = f"{step}, {line}: within 2 x of calls x latency / {MAX_REQUESTS}"
-            yield Verdict(goal, series.seconds <= 2 * limit, found)
-            peak = series.typical.peak_requests
-            yield Verdict(f"{step}, {line}: at most {MAX_REQUESTS} requests at once", peak <= MAX_REQUESTS, str(peak))
-    for line, _, series in figures.steps("walk", "cold", "synofs-16"):
-        if line.latency_ms:
-            tuned = figures.other(series, "rclone-tuned")
-            yield from _ratio("with 16 at once no slower than rclone's pre-crawl", series, tuned, 1)
-    for _, _, series in figures.steps("ls", "ls"):
-        lists = series.typical.listings
-        yield Verdict("one ls causes no crawl: at most 2 list calls", lists <= 2, str(lists))
-    for line, step, series in figures.steps("walk", "again"):
-        yield from _no_requests(line, step, series)
-        peer = figures.best(series, "rclone", "rclone-tuned", "sshfs", "sshfs-cached")
-        yield from _ratio("warm, no slower than the best peer", series, peer, 1)
+def _within(one: Figure, seconds: float) -> Found:
+    return Found(f"{_where(one)}: {one['seconds']:.3g} s", one["seconds"] <= seconds)
 
 
-def _no_requests(line: Line, step: str, series: Series) -> Iterator[Verdict]:
-    count = series.typical.requests.total()
-    yield Verdict(f"{step}, {line}: no requests", count == 0, str(count))
+# ----- walks and listings -----------------------------------------------------------------------------------------
 
 
-def _folder(figures: _Figures) -> Iterator[Verdict]:
-    for line, step, series in figures.steps("folder", r"all 100,000"):
-        memory = series.typical.memory_bytes or 0
-        yield Verdict(f"{step}, {line}: <= 100 MB added", memory <= 100e6, f"{memory / 1e6:.0f} MB")
-    for line, step, series in figures.steps("folder", r"ls -f of 100,000"):
-        yield Verdict(f"{step}, {line}: <= 0.25 s", series.seconds <= 0.25, f"{series.seconds:.3g} s")
-    for line, step, series in figures.steps("folder-half", r"ls -l of 50,000"):
-        yield Verdict(f"{step}, {line}: <= 0.6 s", series.seconds <= 0.6, f"{series.seconds:.3g} s")
-    for line, step, series in figures.steps("folder", r"ls -l of 10,000,"):
-        yield Verdict(f"{step}, {line}: <= 0.1 s", series.seconds <= 0.1, f"{series.seconds:.3g} s")
-    for line, step, series in figures.steps("folder", "again"):
-        yield from _no_requests(line, step, series)
+def _walk_beside_defaults(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("walk", "cold"):
+        for peer in DEFAULT_PEERS:
+            yield from _as_fast(one, figures.other(one, peer), 4)
 
 
-def _read(figures: _Figures) -> Iterator[Verdict]:
-    for line, _, series in figures.steps("read", "MiB"):
-        curl = figures.other(series, "curl")
-        if line.bandwidth_mbit:
-            yield from _ratio(">= 99 % of curl", series, curl, 0.99)
-        else:
-            yield from _ratio(">= 0.6 x curl", series, curl, 0.6)
-            yield from _ratio(">= 1.2 x rclone", series, figures.best(series, "rclone", "rclone-tuned"), 1.2)
+def _walk_beside_a_crawl(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("walk", "cold", "synofs-16"):
+        yield from _as_fast(one, figures.other(one, "rclone-tuned"), 1)
 
 
-def _write(figures: _Figures) -> Iterator[Verdict]:
-    for line, _, series in figures.steps("write", r"^\d+ MiB, on the server"):
-        if line.bandwidth_mbit:
-            yield from _ratio(">= 95 % of curl's upload", series, figures.other(series, "curl"), 0.95)
-            yield from _ratio("faster than sshfs", series, figures.other(series, "sshfs"), 1)
-        else:
-            rate = series.payload_bytes / series.seconds / 1e6
-            yield Verdict(f"{series.step}, {line}: >= 200 MB/s", rate >= 200, f"{rate:.0f} MB/s")
+def _walk_beside_the_limit(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("walk", "cold", "synofs", "synofs-16"):
+        limit = one["folders"] * one["latency_ms"] / 1000 / MAX_REQUESTS[one["contestant"]]
+        if limit:
+            text = f"{_where(one)}: {one['seconds'] / limit:.2g} x ({one['seconds']:.3g} s, {limit:.3g} s)"
+            yield Found(text, one["seconds"] <= 2 * limit)
 
 
-def _random(figures: _Figures) -> Iterator[Verdict]:
-    for line, step, series in figures.steps("random", "^4 KiB"):
-        limit = figures.other(series, "one request")
-        if line.bandwidth_mbit:
-            yield from _ratio("<= 1.2 x one ranged request", series, limit, 1 / 1.2)
-        moved = series.typical.bytes_down
-        yield Verdict(f"{step}, {line}: moves <= 10 MB", moved <= 10e6, f"{moved / 1e6:.1f} MB")
+def _one_listing(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("ls", ""):
+        yield Found(f"{one['listings']} list calls", one["listings"] <= 2)
 
 
-def _small_files(figures: _Figures) -> Iterator[Verdict]:
-    peers = ("rclone", "rclone-tuned", "sshfs")
-    for line, _, series in figures.steps("copy-out", "cp"):
-        if line.latency_ms:
-            yield from _ratio(">= 4 x as fast as the best peer", series, figures.best(series, *peers), 4)
-    for line, step, series in figures.steps("copy-in", "on the server", "synofs-wb"):
-        files = int(re.search(r"of (\d+) files", step)[1])  # type: ignore[index]
-        if not line.latency_ms:
-            continue
-        yield from _ratio("writeback: >= 4 x as fast as rclone's default", series, figures.other(series, "rclone"), 4)
-        uploads = series.typical.requests["Upload.upload"]
-        yield Verdict(f"{step}, {line}: one upload for each file", uploads == files, str(uploads))
-        others = series.typical.requests.total() - uploads
-        yield Verdict(f"{step}, {line}: few other calls (<= 8)", others <= 8, f"{others}")
-        limit = files * line.latency_ms / 1000 / 4 * 1.5  # 4 of the 6 may be uploads
-        yield Verdict(
-            f"{step}, {line}: <= files x latency / 4 lanes x 1.5",
-            series.seconds <= limit,
-            f"{series.seconds:.3g} s, {limit:.3g} s",
-        )
-    for line, step, series in figures.steps("copy-in", "cp returns", "synofs-wb"):
-        if line.latency_ms:
-            yield Verdict(f"{step}, {line}: within 2 s", series.seconds <= 2, f"{series.seconds:.3g} s")
-            yield from _ratio(
-                "writeback: returns as fast as rclone's default", series, figures.other(series, "rclone"), 1
-            )
-    for line, _, series in figures.steps("copy-in", "on the server", "synofs-wb-16"):
-        if line.latency_ms:
-            yield from _ratio(
-                "16 at once: no slower than rclone tuned", series, figures.other(series, "rclone-tuned"), 1
-            )
+def _list_calls(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("walk", "cold"):
+        if one["listings"]:
+            text = f"{_where(one)}: {one['listings']} for {one['folders']}"
+            yield Found(text, one["listings"] <= one["folders"] + 2)
 
 
-def _local(figures: _Figures) -> Iterator[Verdict]:
-    for line, step, series in figures.steps("disk-cache", "cached"):
-        down = series.typical.bytes_down
-        yield Verdict(f"{step}, {line}: from the disk", down < 1e6, f"{down / 1e6:.1f} MB over the line")
-        peer = figures.best(series, "rclone", "rclone-tuned")
-        yield from _ratio("no slower than rclone's cached read", series, peer, 1)
-    for line, step, series in figures.steps("ready", "mounted"):
-        yield Verdict(f"{step}, {line}: < 1 s", series.seconds < 1, f"{series.seconds:.3g} s")
-    for line, step, series in figures.steps("revalidate", "after the TTL"):
-        cold = figures._results.find("revalidate", "find, cold", line, "synofs")
+def _first_entry(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("folder", "^first of 100,000"):
+        page = figures.other(one, "one page")
+        if page is not None:
+            times = one["seconds"] / page["seconds"]
+            text = f"{_where(one)}: {times:.2g} pages ({one['seconds']:.3g} s, one page {page['seconds']:.3g} s)"
+            yield Found(text, times <= 2)
+
+
+def _big_folder_again(figures: Figures) -> Iterator[Found]:
+    return (_within(one, 0.25) for one in figures.steps("folder", "^ls -f of 100,000"))
+
+
+def _big_folder_memory(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("folder", "^all 100,000"):
+        if one["memory_bytes"] is not None:
+            text = f"{_where(one)}: {one['memory_bytes'] / 1e6:.0f} MB"
+            yield Found(text, one["memory_bytes"] <= 100e6)
+
+
+def _half_folder_again(figures: Figures) -> Iterator[Found]:
+    """A folder twice as big, if only that was measured: it proves the goal, but cannot prove that it is missed."""
+    exact = list(figures.steps("folder-half", "^ls -l of 50,000"))
+    for one in exact or figures.steps("folder", "^ls -l of 100,000"):
+        if exact or one["seconds"] <= 0.6:
+            yield _within(one, 0.6)
+
+
+def _warm_requests(figures: Figures) -> Iterator[Found]:
+    for one in (*figures.steps("walk", "again"), *figures.steps("folder", "again"), *_git_again(figures)):
+        yield Found(f"{_where(one)}: {_requests(one)}", not one["requests"])
+
+
+def _warm_beside_peers(figures: Figures) -> Iterator[Found]:
+    for one in (*figures.steps("walk", "again"), *figures.steps("folder", "^ls -l .*again"), *_git_again(figures)):
+        yield from _as_fast(one, figures.best(one, *PEERS), 1)
+
+
+def _git_again(figures: Figures) -> Iterator[Figure]:
+    return figures.steps("source", "git status, again")
+
+
+def _revalidation(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("revalidate", "after the TTL"):
+        cold = figures.other(one, "synofs", one["step"].replace("after the TTL", "cold"))
         if cold is not None:
-            new, old = series.typical.requests.total(), cold.typical.requests.total()
-            yield Verdict(f"{step}, {line}: fewer requests than a new walk", new < old, f"{new} and {old}")
-    for pattern in ("git status, again", "grep -r, again"):
-        for _, _, series in figures.steps("source", pattern):
-            peer = figures.best(series, "rclone", "rclone-tuned", "sshfs", "sshfs-cached")
-            yield from _ratio("no slower than the best peer", series, peer, 1)
-    for line, step, series in figures.steps("source", "git status, again"):
-        yield from _no_requests(line, step, series)
+            text = f"{_where(one)}: {_requests(one)} requests, {_requests(cold)} when new"
+            yield Found(text, _requests(one) < _requests(cold))
 
 
-CHECKS: tuple[Callable[[_Figures], Iterator[Verdict]], ...] = (
-    _walk,
-    _folder,
-    _read,
-    _write,
-    _random,
-    _small_files,
-    _local,
+# ----- big files --------------------------------------------------------------------------------------------------
+
+
+def _read_beside_curl(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("read", "MiB"):
+        yield from _of_curl(one, figures.other(one, "curl"), 0.99)
+
+
+def _write_beside_curl(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("write", "^[0-9]+ MiB, on the server"):
+        yield from _of_curl(one, figures.other(one, "curl"), 0.95)
+
+
+def _of_curl(one: Figure, curl: Figure | None, share: float) -> Iterator[Found]:
+    if curl is not None:
+        ratio = curl["seconds"] / one["seconds"]
+        text = f"{_where(one)}: {ratio:.1%} ({one['seconds']:.3g} s, curl {curl['seconds']:.3g} s)"
+        yield Found(text.replace("%", " %"), ratio >= share)
+
+
+def _read_without_latency(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("read", "^[0-9]+ MiB"):
+        if not one["latency_ms"]:
+            yield from _as_fast(one, figures.best(one, "rclone", "rclone-tuned"), 1.2)
+
+
+def _write_beside_sshfs(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("write", "^[0-9]+ MiB, on the server"):
+        yield from _as_fast(one, figures.other(one, "sshfs"), 1)
+
+
+def _random_beside_one_request(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("random", "^4 KiB"):
+        yield from _as_fast(one, figures.other(one, "one request"), 1 / 1.2)
+
+
+def _random_bytes(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("random", "^4 KiB, one of 200"):
+        yield Found(f"{_where(one)}: {one['bytes_down'] / 1e6:.1f} MB", one["bytes_down"] <= 10e6)
+
+
+# ----- small files ------------------------------------------------------------------------------------------------
+
+
+def _small_out(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("copy-out", "files out"):
+        yield from _as_fast(one, figures.best(one, *PEERS), 4)
+
+
+def _small_in_returns(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("copy-in", "cp returns", "synofs-wb"):
+        yield from _as_fast(one, figures.other(one, "rclone"), 1)
+
+
+def _small_in_durable(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("copy-in", "on the server", "synofs-wb"):
+        yield from _as_fast(one, figures.other(one, "rclone"), 4)
+
+
+def _small_in_beside_tuned(figures: Figures) -> Iterator[Found]:
+    for one in figures.far("copy-in", "on the server", "synofs-wb-16"):
+        yield from _as_fast(one, figures.other(one, "rclone-tuned"), 1)
+
+
+def _small_in_requests(figures: Figures) -> Iterator[Found]:
+    """A handful more is what the mount asks whatever is copied."""
+    for one in figures.steps("copy-in", "on the server", "synofs-wb", "synofs-wb-16"):
+        files = int(re.findall(r"of (\d+) files", one["step"])[0])
+        yield Found(f"{_where(one)}: {_requests(one)} for {files} files", files <= _requests(one) <= files + 8)
+
+
+# ----- this machine -----------------------------------------------------------------------------------------------
+
+
+def _cached_read(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("disk-cache", "cached"):
+        yield from _as_fast(one, figures.best(one, "rclone", "rclone-tuned"), 1)
+
+
+def _cached_bytes(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("disk-cache", "cached"):
+        yield Found(f"{_where(one)}: {one['bytes_down'] / 1e6:.1f} MB", one["bytes_down"] < 1e6)
+
+
+def _ready(figures: Figures) -> Iterator[Found]:
+    return (_within(one, 1) for one in figures.steps("ready", "mounted with 500,000"))
+
+
+def _processor_time(figures: Figures) -> Iterator[Found]:
+    for one in figures.steps("read", "^[0-9]+ MiB"):
+        yield Found(f"{one['cpu_seconds'] / one['payload_bytes'] * 2**30:.2f} s per GiB of {_where(one)}", True)
+    for one in figures.steps("folder", "^all "):
+        entries = int(re.findall(r"[\d,]+", one["step"])[0].replace(",", ""))
+        yield Found(f"{one['cpu_seconds'] / entries * 10_000:.3f} s per 10,000 of {_where(one)}", True)
+
+
+def _load(figures: Figures) -> Iterator[Found]:
+    """The most that any workload had under way, for each limit."""
+    for name, limit in MAX_REQUESTS.items():
+        peak = max((one["peak_requests"] for one in figures.by(name)), default=0)
+        if peak:
+            yield Found(f"{name}: {peak} of {limit}", peak <= limit)
+
+
+GOALS = (
+    Goal("cold `find`, `ls -lR`: at least 4 x as fast as the defaults of rclone and of sshfs", _walk_beside_defaults),
+    Goal("the same with 16 requests at once: no slower than rclone's pre-crawl", _walk_beside_a_crawl),
+    Goal("the same: within 2 x of folders x latency / requests at once", _walk_beside_the_limit),
+    Goal("one `ls` causes no crawl: at most 2 list calls", _one_listing),
+    Goal("list calls of a walk: at most folders + 2", _list_calls),
+    Goal("100,000 entries: the first within the time of 2 pages", _first_entry),
+    Goal("100,000 entries: `ls -f`, warm, at most 0.25 s", _big_folder_again),
+    Goal("100,000 entries: at most 100 MB of memory", _big_folder_memory),
+    Goal("50,000 entries: `ls -l`, warm, at most 0.6 s", _half_folder_again),
+    Goal("sequential read, 1 Gbit/s: at least 99 % of curl", _read_beside_curl),
+    Goal("sequential read, no latency, no limit: at least 1.2 x rclone", _read_without_latency),
+    Goal("sequential write, durable, 1 Gbit/s: at least 95 % of curl's upload", _write_beside_curl),
+    Goal("the same: faster than sshfs", _write_beside_sshfs),
+    Goal("random 4 KiB, cold: at most 1.2 x one ranged request", _random_beside_one_request),
+    Goal("200 of them (0.8 MB): at most 10 MB moved", _random_bytes),
+    Goal("small files out: at least 4 x as fast as the best peer", _small_out),
+    Goal("small files in, writeback: `cp` returns at least as fast as with rclone's defaults", _small_in_returns),
+    Goal("the same, durable: at least 4 x as fast as rclone's defaults", _small_in_durable),
+    Goal("the same, 16 at once: no slower than rclone, tuned", _small_in_beside_tuned),
+    Goal("the same: 1 request for each file", _small_in_requests),
+    Goal("warm `find`, `ls`, `git status`: 0 requests", _warm_requests),
+    Goal("the same: at least as fast as the best peer", _warm_beside_peers),
+    Goal("`rsync -an`, `git status` after the TTL: fewer requests than when new", _revalidation),
+    Goal("disk cache, after a remount: at least as fast as rclone's", _cached_read),
+    Goal("the same: nothing over the line", _cached_bytes),
+    Goal("a mount is ready in less than 1 s with 500,000 files in its cache", _ready),
+    Goal("processor time is measured", _processor_time),
+    Goal("never more requests at once than `--max-requests`", _load),
 )

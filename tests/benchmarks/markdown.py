@@ -1,20 +1,32 @@
-"""The tables of docs/BENCHMARKS.md, from the JSON of a run: nothing is copied by hand."""
+"""The tables of docs/BENCHMARKS.md, from the JSON of one or several sittings: nothing is copied by hand."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tests.benchmarks.goals import Verdict, judge
 from tests.benchmarks.report import megabytes, seconds
 from tests.benchmarks.workloads import WORKLOADS
 
 
 def document(report: dict[str, Any]) -> str:
-    """All tables of one run, and what it says of the goals."""
-    workloads = list(dict.fromkeys(one["workload"] for one in report["results"] if one["workload"] in WORKLOADS))
-    parts = [f"`{report['command']}`: {report['machine']}; {report['minutes']:.0f} minutes."]
+    """How it was measured, all tables, and what they say of the goals."""
+    measured = {one["workload"] for one in report["results"]}
+    workloads = [name for name in WORKLOADS if name in measured]
+    parts = [_sittings(report["parts"])]
     parts += [_workload(name, [one for one in report["results"] if one["workload"] == name]) for name in workloads]
-    parts.append(_goals(report["goals"]))
+    parts.append(_goals(judge(report["results"])))
     return "\n\n".join(parts) + "\n"
+
+
+def _sittings(parts: list[dict[str, Any]]) -> str:
+    told = []
+    for part in parts:
+        pairs = [(name, f"{latency:g}") for name, latency in part["measured"]]
+        names = {ms: ", ".join(name for name, other in pairs if other == ms) for _, ms in pairs}
+        what = "; ".join(f"at {ms} ms {which}" for ms, which in names.items())
+        told.append(f"- `{part['command']}`: {what}. {part['machine']}; {part['date']}, {part['minutes']:.0f} min.")
+    return "\n".join(told)
 
 
 def _workload(name: str, series: list[dict[str, Any]]) -> str:
@@ -22,7 +34,10 @@ def _workload(name: str, series: list[dict[str, Any]]) -> str:
     contestants = list(dict.fromkeys(one["contestant"] for one in measured))
     lines = [f"### {name}: {WORKLOADS[name].about}", ""]
     lines += [f"| | {' | '.join(contestants)} |", f"|---|{'---:|' * len(contestants)}"]
-    for step, latency in dict.fromkeys((one["step"], one["latency_ms"]) for one in measured):
+    steps = dict.fromkeys(
+        (one["step"], one["latency_ms"]) for one in sorted(measured, key=lambda one: one["latency_ms"])
+    )
+    for step, latency in steps:
         found = {one["contestant"]: one for one in measured if (one["step"], one["latency_ms"]) == (step, latency)}
         own = found.get("synofs", {}).get("seconds")
         times = [_time(found.get(who), own) for who in contestants]
@@ -45,6 +60,8 @@ def _time(one: dict[str, Any] | None, own: float | None) -> str:
     shown = f"{seconds(one['seconds'])} s"
     if one["contestant"] == "synofs":
         return f"**{shown}**"
+    if one.get("smaller"):
+        return f"{shown} for {one['smaller']}"
     return f"{shown} ({one['seconds'] / own:.2g} x)" if own else shown
 
 
@@ -68,7 +85,9 @@ def _cpu(one: dict[str, Any]) -> str:
     return f"{one['cpu_seconds']:.2f}" if one["cpu_seconds"] >= 0.3 else ""
 
 
-def _goals(goals: list[dict[str, Any]]) -> str:
+def _goals(verdicts: list[Verdict]) -> str:
     lines = ["### Goals", "", "| goal | measured | |", "|---|---|---|"]
-    lines += [f"| {one['goal']} | {one['found']} | {'met' if one['met'] else '**missed**'} |" for one in goals]
+    for one in verdicts:
+        word = "**missed**" if one.word == "missed" else one.word
+        lines.append(f"| {one.goal} | {one.text(missed='**{}**')} | {word} |")
     return "\n".join(lines)

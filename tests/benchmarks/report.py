@@ -43,7 +43,7 @@ def _row(series: Series, own: float) -> tuple[str, ...]:
         name,
         seconds(series.seconds),
         f"{seconds(min(taken))}-{seconds(max(taken))}" if len(taken) > 1 else "",
-        f"{series.seconds / own:.2f}" if own == own and own > 0 else "",
+        series.smaller or (f"{series.seconds / own:.2f}" if own == own and own > 0 else ""),
         requests(typical.requests),
         megabytes(typical.bytes_down),
         megabytes(typical.bytes_up),
@@ -86,4 +86,4 @@ def failures(results: Results) -> Iterator[str]:
 
 def goals_text(verdicts: list[Verdict]) -> str:
     width = max((len(verdict.goal) for verdict in verdicts), default=0)
-    return "\n".join(f"{verdict.word:7} {verdict.goal.ljust(width)}  {verdict.found}" for verdict in verdicts)
+    return "\n".join(f"{one.word:12} {one.goal.ljust(width)}  {one.text()}".rstrip() for one in verdicts)

@@ -191,6 +191,22 @@ class SimulatedNas(Server):
             sid: str = json.load(answer)["data"]["sid"]
         return sid
 
+    def page_target(self, sid: str, folder: str, offset: int, limit: int) -> str:
+        """Path and query of one page of a folder, with what a mount wants to know of each entry."""
+        query = {
+            "api": "SYNO.FileStation.List",
+            "version": "2",
+            "method": "list",
+            "folder_path": json.dumps(folder),
+            "offset": str(offset),
+            "limit": str(limit),
+            "sort_by": "name",
+            "sort_direction": "asc",
+            "additional": json.dumps(["size", "time", "perm"]),
+            "_sid": sid,
+        }
+        return "/webapi/entry.cgi?" + urllib.parse.urlencode(query)
+
     def download_target(self, sid: str, path: str) -> str:
         """Path and query of the download of a file."""
         query = {

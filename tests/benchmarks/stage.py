@@ -59,6 +59,7 @@ class Series:
     contestant: str
     payload_bytes: int = 0  # what the user got or gave, for a rate
     folders: int = 0  # that were walked
+    smaller: str = ""  # what a slow contestant was given instead, such as "111 folders"; it is compared with nobody
     measurements: list[Measurement] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -81,6 +82,7 @@ class Series:
             "contestant": self.contestant,
             "payload_bytes": self.payload_bytes,
             "folders": self.folders,
+            "smaller": self.smaller,
             "failures": self.failures,
         }
         if self.measurements:
@@ -143,12 +145,22 @@ class Stage:
         self.full = full
         self.timeout = 1200.0 if full else 300.0
         self.work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
+        self.smaller = ""
         self._results = results
         self._mount: Mount | None = None
+        self._started: float | None = None
         self._mounts = 0
 
     def size(self, *, quick: int, full: int) -> int:
         return full if self.full else quick
+
+    def is_slow(self) -> bool:
+        """sshfs asks for each file by itself: with the sizes of the goals, some work takes it five minutes and more."""
+        return self.full and self.line.latency_ms > 0 and self.name.startswith("sshfs")
+
+    def busy_seconds(self) -> float:
+        """Since the data are there and the work has begun."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
 
     def mount(self, folder: str, *options: str, remount: bool = False) -> Mount:
         """Not mounted yet. Its caches are empty, or with `remount` what the mount before has left."""
@@ -162,6 +174,7 @@ class Stage:
         return self._mount
 
     def watch(self, mount: Mount | None = None) -> Watch:
+        self._started = self._started or time.monotonic()
         return Watch(self, mount)
 
     def run(self, *command: str | Path, output: Path | None = None, ok: Sequence[int] = (0,)) -> None:
@@ -187,6 +200,7 @@ class Stage:
         series = self._results.of(self.workload, step, self.line, self.name)
         series.payload_bytes = payload_bytes
         series.folders = folders
+        series.smaller = self.smaller
         series.measurements.append(measurement)
 
     def expect(self, what: str, found: object, expected: object) -> None:
