@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import trio
 
 from synofs.filestation import calls
-from synofs.filestation.api_errors import error_of_code
 from synofs.filestation.auth import AuthManager, AuthOptions, Credentials
 from synofs.filestation.caller import Caller
 from synofs.filestation.changes import Changes
@@ -25,9 +24,10 @@ from synofs.filestation.download import Downloader
 from synofs.filestation.health import Health, HealthOptions
 from synofs.filestation.lanes import Lane, LaneOptions, Lanes
 from synofs.filestation.listing import Pager, PagingOptions
+from synofs.filestation.manyentries import ManyEntries
 from synofs.filestation.manyfiles import ManyFiles
 from synofs.filestation.manylists import ManyLists
-from synofs.filestation.parsing import Listing, Record, entry_of, is_missing, matched, space_of
+from synofs.filestation.parsing import Listing, space_of
 from synofs.filestation.requests_transport import RequestsTransport
 from synofs.filestation.retry import RetryOptions
 from synofs.filestation.secret import Secret
@@ -40,23 +40,17 @@ from synofs.filestation.wire import Counters, Wire
 from synofs.remote import (
     BadAnswer,
     NotANas,
-    NotFound,
     OnData,
     OnListed,
     OnPage,
     OnPageOf,
     OnProgress,
-    PermissionDenied,
     RemoteEntry,
-    Rights,
     Space,
     TimedOut,
 )
 
 DEFAULT_PORTS = {"https": 5001, "http": 5000}
-
-# Of one getinfo call: as many paths as a form body of some 10 kB holds. There is no documented limit.
-PATHS_PER_CALL = 100
 
 SIGN_OUT_SECONDS = 3.0
 
@@ -144,6 +138,7 @@ class FileStationClient:
         self._caller = Caller(self._wire, self._auth, options.retry, options.metadata_deadline_seconds, self.health)
         self._pager = Pager(options.paging)
         self._many_lists = ManyLists(self._caller, self._pager, options.paging.first_page)
+        self._many_entries = ManyEntries(self._caller)
         self._downloader = Downloader(self._caller, self._counters)
         self._many_files = ManyFiles(self._caller, self._counters)
         tasks = Tasks(self._caller, options.tasks)
@@ -241,51 +236,7 @@ class FileStationClient:
         return self._many_lists.folders_at_once
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
-        batches = [paths[start : start + PATHS_PER_CALL] for start in range(0, len(paths), PATHS_PER_CALL)]
-        if len(batches) <= 1:
-            return await self._get_entries(paths)
-        found: dict[int, list[RemoteEntry | None]] = {}
-        failures: list[Exception] = []
-        async with trio.open_nursery() as nursery:
-
-            async def get(number: int) -> None:
-                try:
-                    found[number] = await self._get_entries(batches[number])
-                except Exception as exc:  # raised below as it is, and not as a nursery would wrap it
-                    failures.append(exc)
-                    nursery.cancel_scope.cancel()
-
-            for number in range(len(batches)):
-                nursery.start_soon(get, number)
-        if failures:
-            raise failures[0]
-        return [entry for number in range(len(batches)) for entry in found[number]]
-
-    async def _get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
-        below_root = [path for path in paths if path != "/"]
-        found: dict[str, RemoteEntry | None] = {"/": _ROOT}
-        if below_root:
-            try:
-                listing = await self._caller.call(calls.get_info(below_root), Listing)
-            except NotFound:  # some builds refuse the whole call
-                if len(below_root) > 1:
-                    return [(await self._get_entries([path]))[0] for path in paths]
-                return [None if path != "/" else _ROOT for path in paths]
-            for path, record in zip(below_root, matched(below_root, listing.records), strict=True):
-                found[path] = self._entry_or_none(path, record, alone=len(below_root) == 1)
-        return [found[path] for path in paths]
-
-    def _entry_or_none(self, path: str, record: Record, *, alone: bool) -> RemoteEntry | None:
-        if not is_missing(record):
-            return entry_of(record)
-        if not record.code:
-            return None
-        error = error_of_code("SYNO.FileStation.List", record.code, path=path)
-        if isinstance(error, NotFound):
-            return None
-        if isinstance(error, PermissionDenied) and not alone:
-            return None  # out of our sight; the others' answers matter more than telling the difference
-        raise error
+        return await self._many_entries.get(paths)
 
     async def read_range(self, path: str, offset: int, length: int, size: int, on_data: OnData) -> None:
         await self._downloader.read_range(path, offset, length, size, on_data)
@@ -347,6 +298,3 @@ class FileStationClient:
 
     async def md5(self, path: str) -> str:
         return await self._changes.md5(path)
-
-
-_ROOT = RemoteEntry("", True, 0, 0, 0, 0, Rights.READ | Rights.EXECUTE)

@@ -46,6 +46,7 @@ from synofs.remote import (
     CertificateRefused,
     FileTooBig,
     InputOutput,
+    InvalidRequest,
     NotANas,
     Overloaded,
     RemoteError,
@@ -301,6 +302,7 @@ def translated(error: TransportError, path: str | None = None) -> RemoteError:
 
 
 _OVERLOADED_STATUS = frozenset({429, 502, 503, 504})
+_REFUSED_STATUS = frozenset({414, 431})  # too long; asking again does not make it shorter
 
 
 def check_status(head: Head, path: str | None) -> None:
@@ -314,6 +316,8 @@ def check_status(head: Head, path: str | None) -> None:
     if status == 413:
         text = "a proxy before the NAS does not take a file of this size (HTTP 413)"
         raise FileTooBig(text, path=path, code=status)
+    if status in _REFUSED_STATUS:
+        raise InvalidRequest(f"the NAS, or a proxy before it, does not take the request (HTTP {status})", path=path)
     if status >= 500 and status != 501:  # 501: a plain web server's word for POST
         raise Unavailable(f"the NAS, or a proxy before it, failed (HTTP {status})", path=path, code=status)
     raise BadAnswer(f"no answer of a NAS, but HTTP {status}", path=path, code=status)

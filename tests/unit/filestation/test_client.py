@@ -83,6 +83,40 @@ async def test_a_build_that_refuses_the_whole_call_for_one_missing_path() -> Non
     assert [entry.name if entry else None for entry in entries] == ["a", None, "b", ""]
 
 
+@pytest.mark.parametrize(
+    "refusal", [failure(101), failure(400), failure(408), answer(b"", status=413), answer(b"", status=414)]
+)
+async def test_a_batch_that_is_refused_is_halved_until_it_is_taken(refusal: Answer) -> None:
+    def files(sent: Sent) -> Answer:
+        return refusal if len(json.loads(sent.parameters["path"])) > 20 else getinfo(there)(sent)
+
+    nas = ScriptedNas(files)
+    client = client_of(nas)
+    for _ in range(3):
+        nas.transport.sent.clear()
+        paths = [f"/s/{number}" for number in range(100)]
+        assert [entry.name for entry in await client.get_entries(paths) if entry] == [path[3:] for path in paths]
+    assert nas.transport.count("FileStation.List.getinfo") <= 9, "what was refused is not tried for ever"
+
+
+async def test_a_build_that_answers_for_so_many_paths_and_no_more() -> None:
+    def files(sent: Sent) -> Answer:
+        return success({"files": [there(path) for path in json.loads(sent.parameters["path"])][:30]})
+
+    entries = await client_of(ScriptedNas(files)).get_entries([f"/s/{number}" for number in range(100)])
+    assert [entry.name for entry in entries if entry] == [str(number) for number in range(100)]
+
+
+async def test_one_path_that_the_nas_does_not_take_costs_few_calls_and_no_other_paths_answer() -> None:
+    def files(sent: Sent) -> Answer:
+        return failure(408) if '"/s/50"' in sent.parameters["path"] else getinfo(there)(sent)
+
+    nas = ScriptedNas(files)
+    entries = await client_of(nas).get_entries([f"/s/{number}" for number in range(100)])
+    assert [number for number, entry in enumerate(entries) if entry is None] == [50]
+    assert nas.transport.count("FileStation.List.getinfo") <= 15
+
+
 async def test_a_path_out_of_sight_does_not_cost_the_others() -> None:
     nas = ScriptedNas(getinfo(lambda path: {"code": 407, "path": path} if path == "/s/no" else there(path)))
     client = client_of(nas)
