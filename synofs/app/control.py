@@ -71,18 +71,23 @@ class ControlServer:
                 path.unlink(missing_ok=True)
 
     async def _talk(self, stream: trio.SocketStream) -> None:
-        _pid, uid = _caller(stream.socket)
-        received = b""
         try:
-            async for piece in stream:
-                received += piece
-                while b"\n" in received:
-                    line, _, received = received.partition(b"\n")
-                    await self._send(stream, await self._answer(stream, line, uid))
-                if len(received) > LINE_BYTES:
-                    return
+            await self._converse(stream)
         except (trio.BrokenResourceError, _CallerGone):
             return
+        except Exception:  # whatever a caller says, the mount lives on
+            log.exception("a talk with a command ended in a way nobody foresaw")
+
+    async def _converse(self, stream: trio.SocketStream) -> None:
+        _pid, uid = _caller(stream.socket)
+        received = b""
+        async for piece in stream:
+            received += piece
+            while b"\n" in received:
+                line, _, received = received.partition(b"\n")
+                await self._send(stream, await self._answer(stream, line, uid))
+            if len(received) > LINE_BYTES:
+                return
 
     async def _answer(self, stream: trio.SocketStream, line: bytes, uid: int) -> dict[str, Any]:
         if uid not in (0, os.getuid()):
@@ -92,7 +97,7 @@ class ControlServer:
             request = json.loads(line)
             name = request["command"]
             command = self._commands.get(name) or partial(self._at_length, stream, self._long_commands[name])
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             return Failure(Problem.INTERNAL, detail=f"not a command: {exc!r}").to_json()
         try:
             return {"ok": await command(request)}

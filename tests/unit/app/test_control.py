@@ -95,7 +95,21 @@ async def test_a_command_that_breaks_harms_no_other(expect_logs: Callable[..., N
     assert await while_serving(ask) == (Problem.INTERNAL, "alive")
 
 
-@pytest.mark.parametrize("line", [b"no json", b"[]", b"3", b'{"command": "format_disk"}', b"{}"])
+NONSENSE = {
+    "no JSON": b"no json",
+    "a list": b"[]",
+    "a number": b"3",
+    "no command of ours": b'{"command": "format_disk"}',
+    "no command at all": b"{}",
+    "a command that is no text": b'{"command": ["status"]}',
+    "no UTF-8": b"\xff\xfe",
+    "brackets": b"[" * 60_000,
+    "braces": b'{"a":' * 10_000,
+    "a number without end": b'{"command": "status", "word": ' + b"9" * 5_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("line", NONSENSE.values(), ids=NONSENSE.keys())
 async def test_nonsense_is_refused(line: bytes) -> None:
     def ask() -> Any:
         with socket.socket(socket.AF_UNIX) as sock:
