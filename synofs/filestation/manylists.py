@@ -20,7 +20,7 @@ from functools import partial
 import trio
 
 from synofs.filestation import calls
-from synofs.filestation.api_errors import STALE_SESSION, error_for
+from synofs.filestation.api_errors import STALE_SESSION, error_of_code
 from synofs.filestation.caller import Caller
 from synofs.filestation.listing import Pager
 from synofs.filestation.parsing import Compound, Listing, Part
@@ -169,6 +169,6 @@ def _listing_of(path: str, part: Part) -> Listing | None:
 def _session_is_alive(answer: Compound) -> None:
     """A session that ends is told in the parts, too."""
     for part in answer.result:
-        error = None if part.success else error_for(API, part.error)
-        if error is not None and error.code in STALE_SESSION:
-            raise error
+        code = None if part.success or part.error is None else part.error.code
+        if code in STALE_SESSION:
+            raise error_of_code(API, code)

@@ -96,12 +96,18 @@ class Listing(msgspec.Struct, frozen=True):
         return ()
 
 
+class PartError(msgspec.Struct, frozen=True):
+    """Less than other errors have: of any shape, a page of texts would fill twelve times its size."""
+
+    code: int | None = None
+
+
 class Part(msgspec.Struct, frozen=True):
     """The answer to one of several calls in one request."""
 
     success: bool = False
     data: Listing | None = None
-    error: Any = None
+    error: PartError | None = None
 
 
 class Compound(msgspec.Struct, frozen=True):

@@ -7,10 +7,13 @@ bytes or in its head. All choices come from one `random.Random`, so that a seed 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
+import warnings
+import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from synofs.filestation.transport import Head, Response
@@ -248,6 +251,7 @@ def _apis(rng: random.Random, asked: Mapping[str, Any]) -> Any:
     known = {
         f"SYNO.FileStation.{name}": {"path": "entry.cgi", "minVersion": 1, "maxVersion": 3} for name in _FILE_STATION
     }
+    known["SYNO.Entry.Request"] = {"path": "entry.cgi", "minVersion": 1, "maxVersion": 2}
     return {"SYNO.API.Auth": {"path": "entry.cgi", "minVersion": 1, "maxVersion": rng.choice((3, 6, 7, 7))}, **known}
 
 
@@ -266,6 +270,23 @@ def _uploaded(rng: random.Random, asked: Mapping[str, Any]) -> Any:
     return {"blSkip": rng.random() < 0.1, "file": "x", "progress": 1, "tmpfile": "slice.1"}
 
 
+def _together(rng: random.Random, asked: Mapping[str, Any]) -> Any:
+    """The answers to several calls that came as one."""
+    parts = asked.get("compound")
+    results: list[Any] = []
+    for part in parts if isinstance(parts, list) else []:
+        name = f"{part['api'].removeprefix('SYNO.')}.{part['method']}"
+        own = {"api": part["api"], "method": part["method"], "version": part["version"]}
+        dice = rng.random()
+        if dice < 0.05:
+            results.append(own | {"success": False, "error": error(rng)})
+        elif dice < 0.97:
+            results.append(own | {"success": True, "data": good(rng, name, part)})
+        elif dice < 0.99:
+            results.append(hostile_value(rng))
+    return {"has_fail": rng.random() < 0.5, "result": results}
+
+
 def _background(rng: random.Random, asked: Mapping[str, Any]) -> Any:
     task = {"taskid": "t", "api": "SYNO.FileStation.CopyMove", "crtime": 1700000000, "progress": 0.5}
     return {"tasks": [task | {"path": _name(rng)}], "total": 1}
@@ -274,6 +295,7 @@ def _background(rng: random.Random, asked: Mapping[str, Any]) -> Any:
 _MAKERS: dict[str, Maker] = {
     "API.Info.query": _apis,
     "API.Auth.login": _signed_in,
+    "Entry.Request.request": _together,
     "API.Auth.token": lambda rng, asked: {"synotoken": "newtoken"},
     "FileStation.List.list": _listing,
     "FileStation.List.list_share": _listing,
@@ -470,8 +492,39 @@ def file_answer(rng: random.Random, start: int, end: int, size: int, evil: float
     return Response(Head(status, headers), body)
 
 
+_PACKINGS = (
+    zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA,
+)  # fmt: skip
+
+
+def zip_of(rng: random.Random, names: Sequence[str], evil: float) -> bytes:
+    """Files of a folder, `FILE_BYTES` of "x" in each; or something that only looks so."""
+    out = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as packed:
+        warnings.simplefilter("ignore", UserWarning)  # a name that comes twice
+        for name in names:
+            packing = rng.choice(_PACKINGS) if rng.random() < evil else rng.choice(_PACKINGS[:2])
+            called = rng.choice(NAMES) if rng.random() < evil / 4 else name
+            size = rng.choice((0, FILE_BYTES + 1, 500_000)) if rng.random() < evil / 4 else FILE_BYTES
+            for _ in range(2 if rng.random() < evil / 8 else 1):
+                info = zipfile.ZipInfo(_text_of(called) or "x")
+                info.compress_type = packing
+                packed.writestr(info, b"x" * size)
+    body = out.getvalue()
+    if rng.random() < evil / 4:  # its end, which says where all is
+        return body[:-30] + damaged(rng, body[-30:])
+    return damaged(rng, body) if rng.random() < evil else body
+
+
+def _text_of(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
+
+
 def answer_for(rng: random.Random, name: str, asked: Mapping[str, Any], wanted: str, evil: float) -> Response:
     """The whole answer to a call; `wanted` is the `Range` of a download."""
+    if name == "FileStation.Download.download" and len(_paths(asked)) > 1 and rng.random() >= evil / 4:
+        names = [path.rpartition("/")[2] for path in _paths(asked)]
+        return Response(Head(200, {"content-type": "application/octet-stream"}), zip_of(rng, names, evil))
     if name == "FileStation.Download.download" and rng.random() >= evil / 2:
         start, end = 0, FILE_BYTES
         if wanted:

@@ -13,7 +13,7 @@ from synofs.filestation.recycling import Discarded
 from synofs.filestation.search import Hit, SearchFilter
 from synofs.filestation.secret import Secret
 from synofs.filestation.tasks import Progress
-from synofs.remote import RemoteEntry, Rights
+from synofs.remote import BadAnswer, RemoteEntry, Rights
 from tests.hostile.answers import FILE_BYTES
 
 Call = Callable[[FileStationClient], Awaitable[None]]
@@ -65,6 +65,50 @@ async def _list(client: FileStationClient, path: str) -> None:
             names.add(entry.name)
 
     await client.list_dir(path, on_page)
+
+
+async def list_folders(client: FileStationClient) -> None:
+    """Several in one request, where the NAS offers that."""
+    await client.connect()
+    paths = [FOLDER, "/media/b", "/media/c", "/media/\udcff", "/media/e"]
+    names: list[set[str]] = [set() for _ in paths]
+    ends: list[Exception | None] = [AssertionError("a folder without an end")] * len(paths)
+    ended: list[int] = []
+
+    def on_page(number: int, entries: Sequence[RemoteEntry]) -> None:
+        assert number not in ended, "nothing comes after the end"
+        for entry in entries:
+            check_entry(entry)
+            assert entry.name not in names[number], "no name comes twice"
+            names[number].add(entry.name)
+
+    def on_listed(number: int, error: Exception | None) -> None:
+        ends[number] = error
+        ended.append(number)
+
+    for _ in range(2):
+        ended.clear()
+        for found in names:
+            found.clear()
+        await client.list_dirs(paths, on_page, on_listed)
+        assert sorted(ended) == list(range(len(paths))), "each has one end"
+    for end in ends:
+        if end is not None:
+            raise end
+
+
+async def read_together(client: FileStationClient) -> None:
+    """Several small files in one request; what does not come whole is read by itself."""
+    files = [(f"{FOLDER}/file {n}.jpg", FILE_BYTES) for n in range(5)] + [(f"{FOLDER}/\udcff", FILE_BYTES)]
+    whole = 0
+    for _ in range(3):
+        found = await client.read_files(files)
+        assert len(found) == len(files)
+        for content in found:
+            assert content is None or len(content) == FILE_BYTES, "all of it, or nothing"
+            whole += content is not None
+    if not whole:
+        raise BadAnswer("nothing came")
 
 
 async def get_entries(client: FileStationClient) -> None:
@@ -234,7 +278,8 @@ async def background(client: FileStationClient) -> None:
 
 
 CALLS: Sequence[Call] = (
-    list_folder, list_shares, get_entries, read, space, thumbnail, upload, upload_in_slices, make_dir, rename, move,
-    remove, check_writable, md5, probe, info, measure, copy, move_to_another_name, search, share, shares, recycled,
-    restore, empty_bin, archive_contents, extract, extract_some, compress, favourites, background,
+    list_folder, list_folders, list_shares, get_entries, read, read_together, space, thumbnail, upload,
+    upload_in_slices, make_dir, rename, move, remove, check_writable, md5, probe, info, measure, copy,
+    move_to_another_name, search, share, shares, recycled, restore, empty_bin, archive_contents, extract, extract_some,
+    compress, favourites, background,
 )  # fmt: skip

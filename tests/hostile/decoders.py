@@ -9,7 +9,7 @@ from typing import Any
 from synofs.filestation import archives, background, favourites, search, sharing, tasks, upload, wire
 from synofs.filestation.auth import _SignedIn, _Token
 from synofs.filestation.discovery import ApiInfo, Apis
-from synofs.filestation.parsing import Empty, Listing, data_of, entry_of, is_missing, matched, space_of
+from synofs.filestation.parsing import Compound, Empty, Listing, data_of, entry_of, is_missing, matched, space_of
 from synofs.filestation.services import StationInfo
 from synofs.filestation.tasks import progress_of
 from synofs.filestation.transport import Head
@@ -23,6 +23,7 @@ KINDS: tuple[tuple[str, Any], ...] = (
     ("FileStation.List.getinfo", Listing),
     ("FileStation.List.list_share", Listing),
     ("FileStation.Rename.rename", Listing),
+    ("Entry.Request.request", Compound),
     ("FileStation.Search.list", search.Finds),
     ("FileStation.CopyMove.start", tasks.Started),
     ("FileStation.CopyMove.status", tasks.Status),
@@ -40,7 +41,10 @@ KINDS: tuple[tuple[str, Any], ...] = (
     ("API.Info.query", dict[str, ApiInfo]),
 )
 
-ASKED = {"path": ["/media/a", "/media/b"], "offset": 0, "limit": 20, "name": ["x"], "folder_path": ["/media"]}
+ASKED = {
+    "path": ["/media/a", "/media/b"], "offset": 0, "limit": 20, "name": ["x"], "folder_path": ["/media"],
+    "compound": [{"api": "SYNO.FileStation.List", "method": "list", "version": 2, "offset": 0, "limit": 20}] * 2,
+}  # fmt: skip
 
 
 def decode(name: str, kind: Any, body: bytes) -> None:
@@ -53,6 +57,10 @@ def decode(name: str, kind: Any, body: bytes) -> None:
         return
     if isinstance(value, Listing):
         _check_listing(value)
+    elif isinstance(value, Compound):
+        for part in value.result:
+            if part.data is not None:
+                _check_listing(part.data)
     elif isinstance(value, search.Finds):
         _check_listing(Listing(files=value.files))
     elif isinstance(value, tasks.Status):

