@@ -527,7 +527,7 @@ class StagedFile:
             await self._disk.run_bulk(close_all, self._take_descriptors())
 
     def close_at_once(self) -> None:
-        """The same where nothing else runs: recovery failed."""
+        """The same where nobody else has it: recovery failed, or its beginning."""
         self._ended = True
         close_all(self._take_descriptors())
 

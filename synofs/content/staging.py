@@ -104,8 +104,16 @@ class StagingArea:
         row = new_row(file_id, path, self._disk.new_data_name(file_id), size=kept_bytes, created=time.time())
         row = replace(row.with_base(base, base_md5), complete=complete)
         self.budget.reserve(kept_bytes)
+        made: list[StagedFile] = []
+
+        def undo() -> None:
+            for staged in made:
+                staged.close_at_once()
+                self._disk.remove(row.data)
+
         try:
-            staged = await self._disk.run(self._create, row, unlinked, after=lambda: self._label(row))
+            work = self._create, row, unlinked, made
+            staged = await self._disk.run(*work, after=lambda: self._label(row), instead=undo)
         except BaseException:
             self.budget.give_back(kept_bytes)
             raise
@@ -113,7 +121,8 @@ class StagingArea:
         self.files[file_id] = staged
         return staged
 
-    def _create(self, row: Row, unlinked: bool) -> StagedFile:
+    def _create(self, row: Row, unlinked: bool, made: list[StagedFile]) -> StagedFile:
+        """It is in `made`, too: should the journal be too full for it in the end, it is to go."""
         disk = self._disk
         fds: list[int] = []
         try:
@@ -134,6 +143,7 @@ class StagingArea:
                 os.close(fd)
             disk.remove(row.data)
             raise
+        made.append(staged)
         return staged
 
     def _label(self, row: Row) -> None:

@@ -106,10 +106,17 @@ class StagingDisk:
         self._left = trio.Event()  # set when there are jobs that nobody waits for
         self._bulk = trio.CapacityLimiter(_BULK_THREADS)
 
-    async def run(self, work: Callable[..., _T], *args: object, after: Callable[[], None] = _nothing) -> _T:
+    async def run(
+        self,
+        work: Callable[..., _T],
+        *args: object,
+        after: Callable[[], None] = _nothing,
+        instead: Callable[[], None] = _nothing,
+    ) -> _T:
         """Run short disk work in order, together with what waits at the same time. What it wrote into the journal is
-        durable on return, and before `after` is called. Cancelled only before it has begun."""
-        job = _Job(work, args, after, awaited=True)
+        durable on return, and before `after` is called; `instead` if it failed, or was done and cannot be made durable.
+        Cancelled only before it has begun."""
+        job = _Job(work, args, after, awaited=True, instead=instead)
         self._jobs.append(job)
         try:
             async with self._turn:
@@ -188,9 +195,17 @@ class StagingDisk:
                     job.after()
                 except Exception as error:
                     job.error = error
-            if job.error is not None and not job.awaited:
-                log.warning("the cache folder could not be tidied: %s", job.error)
-                job.instead()
+            if job.error is not None:
+                self._failed(job)
+
+    @staticmethod
+    def _failed(job: _Job[Any]) -> None:
+        if not job.awaited:
+            log.warning("the cache folder could not be tidied: %s", job.error)
+        try:
+            job.instead()
+        except OSError as error:
+            log.warning("the cache folder could not be tidied: %s", error)
 
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""

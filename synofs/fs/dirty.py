@@ -46,7 +46,7 @@ class DirtyFiles:
         inode.staged = None
         inode.opens -= 1
         inode.kernel_entry = None
-        self._table.release(inode)
+        self._release_up_from(inode)
         return staged
 
     def unlink(self, inode: Inode) -> None:
@@ -56,6 +56,7 @@ class DirtyFiles:
             self._queue.discard(inode)
             self._leave_place(inode)
             staged.unlinked = True
+            self._release_up_from(inode)
 
     def show(self, inode: Inode) -> None:
         """The inode's attributes are the staged file's."""
@@ -86,7 +87,7 @@ class DirtyFiles:
         """Give a file or folder another place. Returns what changes in the journal: for each file that is dirty at or
         below it, its columns."""
         below = self.at_or_below(inode)
-        old_path = inode.path()
+        old_path, old_parent = inode.path(), inode.parent
         for dirty in below:
             self._leave_place(dirty)
         self._table.move(inode, parent, name)
@@ -103,6 +104,8 @@ class DirtyFiles:
             staged.relabel()
             self._queue.rename(dirty, staged.path)
             changes[staged.id] = staged.columns()
+        if below and old_parent is not None:
+            self._release_up_from(old_parent)
         return changes
 
     def _remember(self, inode: Inode) -> None:
@@ -118,6 +121,14 @@ class DirtyFiles:
             del names[inode.name]
             if not names:
                 del self._local[inode.parent.number]
+
+    def _release_up_from(self, inode: Inode) -> None:
+        """What was kept in memory for the sake of unsent content alone is not needed any more."""
+        node: Inode | None = inode
+        while node is not None:
+            above = node.parent
+            self._table.release(node)
+            node = above
 
     @staticmethod
     def _pin_parents(inode: Inode, count: int) -> None:

@@ -334,7 +334,10 @@ class Filesystem:
             found = await self.lookup(parent, name)
             if found is None:
                 raise
-            number, _ = await self.open(found, flags)
+            try:
+                number, _ = await self.open(found, flags)
+            finally:
+                self.inodes.release(found)
             return found, number
         return inode, self._add_handle(inode, flags)
 
@@ -459,9 +462,11 @@ class Filesystem:
 
     async def _closed(self, inode: Inode) -> None:
         staged_pin = 1 if inode.staged is not None else 0
-        if inode.gone and inode.opens <= staged_pin and self._names is not None:
-            await self._names.closed_for_good(inode)
-        self.inodes.release(inode)
+        try:
+            if inode.gone and inode.opens <= staged_pin and self._names is not None:
+                await self._names.closed_for_good(inode)
+        finally:
+            self.inodes.release(inode)
 
     async def setattr(self, inode: Inode, *, size: int | None, mtime_ns: int | None, number: int | None) -> None:
         """Size and mtime. Modes and owners are the NAS's business: changing them is accepted and changes nothing, so

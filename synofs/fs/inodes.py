@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from enum import Enum
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from synofs.fs.errors import StaleInode
@@ -150,6 +151,22 @@ class InodeTable:
     def __len__(self) -> int:
         return len(self._by_number)
 
+    def held(self, most: int) -> list[dict[str, object]]:
+        """The youngest inodes, and who holds each."""
+        return [
+            {
+                "number": inode.number,
+                "path": inode.path(),
+                "lookups": inode.lookups,
+                "opens": inode.opens,
+                "listed": inode.listed,
+                "has_listing": inode.listing is not None,
+                "unsent": inode.staged is not None,
+                "gone": inode.gone,
+            }
+            for inode in islice(reversed(self._by_number.values()), most)
+        ]
+
     def get(self, number: int) -> Inode:
         """Raises `StaleInode` for a number that is not known."""
         try:
@@ -164,7 +181,7 @@ class InodeTable:
             if moved is not None:
                 return moved
         digest = blake2b(name, digest_size=8, key=b"%d%c" % (parent.number, b"fd"[is_dir])).digest()
-        number = int.from_bytes(digest, "little") & _NUMBER_MASK
+        own = number = int.from_bytes(digest, "little") & _NUMBER_MASK
         known = self._by_number
         while True:
             inode = known.get(number)
@@ -176,6 +193,8 @@ class InodeTable:
             number = (number + 1) & _NUMBER_MASK
         inode = Inode(number, parent, name, is_dir)
         known[number] = inode
+        if number != own:  # whose number was taken may be forgotten first
+            self._renamed[parent.number, name, is_dir] = inode
         return inode
 
     def count_lookup(self, inode: Inode) -> None:

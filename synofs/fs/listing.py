@@ -40,6 +40,10 @@ class ListingOptions:
     poll_max_entries: int = 5_000  # ... and costs one page
 
 
+NOTHING = Inode(0, None, b"", is_dir=False)  # in the place of an entry that went while readers follow the list
+NOTHING.gone = True
+
+
 class Load:
     """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import trio
@@ -27,7 +27,7 @@ from synofs.content.listingstore import ListingStore
 from synofs.fs.archived import ArchivedListings
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable
-from synofs.fs.listing import Listing, ListingOptions, Load, Notifier
+from synofs.fs.listing import NOTHING, Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
 from synofs.fs.staleness import Staleness
 from synofs.remote import InputOutput, NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
@@ -307,8 +307,10 @@ class Listings:
             listing.load.changes[inode.name] = None
         if listing.by_name.get(inode.name) is inode:
             del listing.by_name[inode.name]
-            if listing.complete:  # else readers are following the list; they leave out what has gone
+            if listing.complete:
                 listing.entries = [other for other in listing.entries if other is not inode]
+            else:  # readers are following the list, and leave out what has gone
+                listing.entries[listing.entries.index(inode)] = NOTHING
             if inode.listed:
                 inode.listed = False
                 self._total_entries -= 1
@@ -396,7 +398,7 @@ class Listings:
             error = self._told_of_a_share(listing.directory, error)
             if not await self._recall(listing, load, error):
                 load.error = listing.error = error
-                self._failed(listing, error, load.by_name)
+                self._failed(listing, load, error)
         self._end(listing, load)
 
     @staticmethod
@@ -440,12 +442,15 @@ class Listings:
 
     def _complete(self, listing: Listing, load: Load) -> None:
         directory = listing.directory
+        dropped = self._overlay(directory, load)
         entries, by_name = load.entries, load.by_name
-        self._overlay(directory, load)
         if directory.listing is not listing:  # dropped meanwhile: the directory itself is gone
             listing.error = NoEntry(directory.path())
-            self._abandon(by_name, kept={})
+            self._abandon(load)
+            self._unlist_unheld(dropped)
             return
+        if load.changes or dropped:
+            entries = [inode for inode in entries if inode is not NOTHING]
         if listing.complete:
             old = listing.by_name
             for name, inode in old.items():
@@ -455,35 +460,50 @@ class Listings:
             for name in by_name.keys() - old.keys():
                 self._notifier.entry_appeared(directory, name)
         listing.entries, listing.by_name = entries, by_name
+        self._unlist_unheld(dropped, gone_from=directory)
         listing.checked_at = load.started_at
         listing.complete = True
         self._evict(keep=listing)
         if load.started_at > 0:
             self.archive.keep(listing)
 
-    def _overlay(self, directory: Inode, load: Load) -> None:
-        """Add what was made here: unsent files, and changes since the request was sent."""
+    def _overlay(self, directory: Inode, load: Load) -> list[Inode]:
+        """Add what was made here: unsent files, and changes since the request was sent. Returns what a page had shown
+        and is not there any more."""
         entries, by_name = load.entries, load.by_name
+        dropped = []
         for name, inode in [*load.changes.items(), *self.local_names(directory).items()]:
             known = by_name.get(name)
             if known is inode:
                 continue
             if known is not None:  # a page that was taken before the change
                 del by_name[name]
-                entries.remove(known)
-                if known.listed and known.parent is not directory:
-                    known.listed = False
-                    self._total_entries -= 1
+                entries[entries.index(known)] = NOTHING
+                dropped.append(known)
             if inode is not None:
                 by_name[name] = inode
                 entries.append(inode)
                 self._list(inode)
+        return dropped
 
-    def _abandon(self, by_name: dict[bytes, Inode], kept: dict[bytes, Inode]) -> None:
-        """Undo what a load has listed, apart from what the kept listing holds."""
-        for name, inode in by_name.items():
-            if inode.listed and kept.get(name) is not inode:
-                self._unlist(inode)
+    def _abandon(self, load: Load) -> None:
+        """Undo what a load has listed."""
+        shown, load.by_name = load.by_name, {}
+        self._unlist_unheld(shown.values())
+
+    def _unlist_unheld(self, inodes: Iterable[Inode], gone_from: Inode | None = None) -> None:
+        """Of inodes that were listed, those that no listing holds any more."""
+        for inode in inodes:
+            if inode.listed and not self._is_held(inode):
+                self._unlist(inode, gone=inode.parent is gone_from)
+
+    @staticmethod
+    def _is_held(inode: Inode) -> bool:
+        listing = inode.parent.listing if inode.parent is not None else None
+        if listing is None:
+            return False
+        on_its_way = listing.load.by_name if listing.load is not None else {}
+        return inode in (listing.by_name.get(inode.name), on_its_way.get(inode.name))
 
     async def _recall(self, listing: Listing, load: Load, error: Exception) -> bool:
         """The NAS cannot be asked for a directory that is not in memory: show it as it was when it was last seen."""
@@ -508,10 +528,10 @@ class Listings:
             self.expire(directory.parent)
         return InputOutput("the NAS does not find this share now", path=directory.path())
 
-    def _failed(self, listing: Listing, error: Exception, by_name: dict[bytes, Inode]) -> None:
+    def _failed(self, listing: Listing, load: Load, error: Exception) -> None:
         directory = listing.directory
         if listing.complete:
-            self._abandon(by_name, kept=listing.by_name)
+            self._abandon(load)
         if isinstance(error, NotFound | NotADirectory):
             directory.gone = True
             if directory.parent is not None:

@@ -242,6 +242,7 @@ class Renames:
         self._listings.insert(parent, inode)
         if inode.is_dir:
             self._listings.archive.moved(old_path, rename.dest)
+        self._table.release(inode)  # the kernel may have forgotten it meanwhile
         if rename.ended.is_set():  # the kernel was told that it failed, or did not ask for it
             self._tell_of(rename, old_parent, old_name)
         known_by_path = self._leftovers.renamed(old_path, rename.dest) | self._rename_times(old_path, rename.dest)

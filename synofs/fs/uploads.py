@@ -207,6 +207,7 @@ class Uploads:
                 self._listings.remove(parent, inode)
                 inode.gone = True
                 self._notifier.entry_gone(parent, inode)
+                self._table.release(inode)
             else:
                 self._notifier.content_changed(inode)
 

@@ -140,13 +140,16 @@ class Writes:
         """A new, empty, unsent file. The caller has checked that the name is free."""
         await self._check_folder(parent, name)
         inode = self._table.obtain(parent, name, is_dir=False)
-        async with self._staging.hold(inode.number):
-            path = f"{parent.path().rstrip('/')}/{remote_name(name)}"
-            staged = await self.area.stage(path, None, empty=True)
-            staged.begun()
-            inode.rights = Rights.ALL & ~Rights.EXECUTE  # as most files; the NAS's own answer follows
-            await self._attach(inode, staged)
-            self._listings.insert(parent, inode)
+        try:
+            async with self._staging.hold(inode.number):
+                path = f"{parent.path().rstrip('/')}/{remote_name(name)}"
+                staged = await self.area.stage(path, None, empty=True)
+                staged.begun()
+                inode.rights = Rights.ALL & ~Rights.EXECUTE  # as most files; the NAS's own answer follows
+                await self._attach(inode, staged)
+                self._listings.insert(parent, inode)
+        finally:
+            self._table.release(inode)  # should it not have been begun
         return inode
 
     async def begin(self, inode: Inode, *, empty: bool, version: Fingerprint | None = None) -> StagedFile:
@@ -313,8 +316,10 @@ class Writes:
         if self.durable:
             await self._send_and_wait(inode)
         else:
-            await staged.seal()
-            self._enqueue(inode)
+            try:
+                await staged.seal()
+            finally:  # a full disk is no reason not to send it
+                self._enqueue(inode)
 
     def _enqueue(self, inode: Inode) -> None:
         """Nobody waits for it: a rename or a change of times that follows at once shall cost no second upload."""

@@ -120,9 +120,12 @@ class Operations(pyfuse3.Operations):
             if valid_seconds <= 0:
                 raise NoEntry(parent.path())
             return missing_entry(valid_seconds)
-        await self.fs.getattr(inode)
-        entry = self._entry(inode)
-        self._table.count_lookup(inode)
+        try:
+            await self.fs.getattr(inode)
+            entry = self._entry(inode)
+            self._table.count_lookup(inode)
+        finally:
+            self._table.release(inode)  # should it have no attributes, and no listing either
         return entry
 
     @_guarded

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from synofs.content import rangelog
 from synofs.content.errors import LocalDiskFull
@@ -167,3 +168,24 @@ async def test_an_unlink_that_the_journal_had_no_room_for_holds_nothing(
     assert writeback.area.budget.dirty_bytes == 0
     assert os.listdir(writeback.area.data_folder) == []
     assert await writeback.flushed() == {}
+
+
+async def test_a_file_cut_by_its_path_is_sent_although_the_disk_was_full(
+    writeback: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has it open: no close will follow."""
+    await writeback.create("/s/f", b"content")
+    await writeback.flushed()
+    sent = trio.Event()
+    writeback.nas.meet("move", sent.set, after=True)
+
+    def full(*_: object, **__: object) -> None:
+        raise LocalDiskFull("the disk that holds the journal is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writeback.area.journal, "update", full)
+        with pytest.raises(LocalDiskFull):
+            await writeback.truncate("/s/f", 20)
+    with trio.fail_after(5):
+        await sent.wait()
+    assert writeback.nas.files() == {"/s/f": b"content".ljust(20, b"\0")}

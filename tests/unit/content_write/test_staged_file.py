@@ -279,6 +279,7 @@ async def test_a_commit_that_fails_fails_all_of_them(area: StagingArea, monkeypa
         except JournalFailed:
             failed.append(number)
 
+    descriptors = os.listdir("/proc/self/fd")
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "_commit", full)
         async with trio.open_nursery() as nursery:
@@ -287,6 +288,8 @@ async def test_a_commit_that_fails_fails_all_of_them(area: StagingArea, monkeypa
     assert sorted(failed) == [0, 1, 2, 3, 4]
     assert area.journal.rows() == []
     assert area.budget.dirty_bytes == 0
+    assert len(os.listdir("/proc/self/fd")) <= len(descriptors)
+    assert os.listdir(area.data_folder) == []
 
 
 async def test_cancelled_before_its_turn_it_is_not_done_and_after_that_it_is(area: StagingArea) -> None:

@@ -303,3 +303,19 @@ class KernelAndTable(RuleBasedStateMachine):
 
 KernelAndTable.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestKernelAndTable = KernelAndTable.TestCase
+
+
+def test_an_inode_that_found_its_number_taken_is_found_when_that_is_free_again() -> None:
+    """A file is removed and made again while the kernel knows of the old one, and forgets that later."""
+    table = InodeTable("/s")
+    old = table.obtain(table.root, b"f", is_dir=False)
+    table.count_lookup(old)
+    table.move(old, table.root, b".synofs-gone-1")
+    new = table.obtain(table.root, b"f", is_dir=False)
+    assert new.number != old.number
+    table.count_lookup(new)
+    table.forget(old.number, 1)
+    assert table.obtain(table.root, b"f", is_dir=False) is new
+    table.forget(new.number, 1)
+    assert len(table) == 1
+    assert not table._renamed

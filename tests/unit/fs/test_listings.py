@@ -383,6 +383,50 @@ async def test_an_entry_that_is_gone_is_dropped_unless_the_kernel_holds_it(rig: 
     assert len(rig.table) == 2
 
 
+async def test_a_file_that_is_renamed_while_its_folder_is_listed_first_is_shown_once(
+    rig: Rig, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    store.files("/s", 7)
+    folder = rig.folder(b"s")
+    page = store.gate("page", skip=1)
+    listing = await rig.listings.begin(folder)
+    followed = listing.entries
+    inode = listing.by_name[b"000000"]
+    rig.listings.remove(folder, inode)
+    rig.table.move(inode, folder, b"new")
+    rig.listings.insert(folder, inode)
+    page.open()
+    await rig.listings.finish(listing)
+    assert sorted(names(listing)) == [b"000001", b"000002", b"000003", b"000004", b"000005", b"000006", b"new"]
+    shown = [inode.name for inode in followed if not inode.gone]
+    assert shown.count(b"new") == 1
+    assert rig.listings.total_entries == 7
+
+
+async def test_a_file_that_left_while_its_folder_was_listed_anew_stays_listed_where_it_went(
+    rig: Rig, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    store.folder("/s/a")
+    store.folder("/s/b")
+    store.file("/s/a/x")
+    old, new = rig.folder(b"s", b"a"), rig.folder(b"s", b"b")
+    inode = (await rig.listings.whole(old)).by_name[b"x"]
+    await rig.listings.whole(new)
+    late = store.gate("page", "/s/a", skip=1)
+    store.page_entries = 1
+    store.file("/s/a/y")
+    listing = rig.listings.reload(old)
+    await late.reached.wait()
+    rig.listings.remove(old, inode)
+    rig.table.move(inode, new, b"x")
+    rig.listings.insert(new, inode)
+    late.open()
+    await rig.listings.finish(listing)
+    assert inode.listed
+    assert not inode.gone
+    assert rig.listings.total_entries == 2
+
+
 async def test_a_page_asked_for_before_a_later_answer_does_not_undo_it(rig: Rig, store: MemoryStore) -> None:
     store.file("/s/a", b"old", mtime=1)
     folder = rig.folder(b"s")

@@ -99,6 +99,28 @@ async def test_a_known_failure_is_its_errno(
     assert await errno_of(ops.getattr(ROOT_NUMBER, CTX)) == expected
 
 
+async def test_a_name_that_was_found_and_has_no_attributes_is_not_kept(
+    ops: Operations, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for alone, because the other pages of its huge folder were still on their way."""
+    store.page_entries = 1
+    store.file("/s/other")
+    folder = await find(ops, b"s")
+    page = store.gate("page", "/s", skip=1)
+    handle = await ops.opendir(folder, CTX)
+    await ops.fs.readdir(handle, 0)
+    await page.reached.wait()
+    known = len(ops.fs.inodes)
+
+    async def failing(inode) -> None:
+        raise NoEntry("x")
+
+    monkeypatch.setattr(ops.fs, "getattr", failing)
+    assert await errno_of(ops.lookup(folder, b"other", CTX)) == errno.ENOENT
+    assert len(ops.fs.inodes) == known
+    page.open()
+
+
 async def test_no_answer_within_the_deadline_is_a_timeout(ops: Operations, store: MemoryStore, expect_logs) -> None:
     expect_logs("no answer within 7 s")
     store.gate("list_dir")
