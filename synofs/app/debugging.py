@@ -18,10 +18,12 @@ from typing import Any
 import trio
 
 from synofs.app.assembly import Parts
+from synofs.fs.names import printable
 
 log = logging.getLogger(__name__)
 
 LAST_CALLS = 50
+SHOWN_INODES = 50
 
 
 async def obey_signals(parts: Parts) -> None:
@@ -72,6 +74,9 @@ def inside(parts: Parts) -> dict[str, Any]:
         },
         "nas": {"away_since": parts.client.health.away_since, "trouble": parts.client.health.trouble},
         "filesystem": parts.filesystem.counters(),
+        "inodes": [
+            {**held, "path": printable(str(held["path"]))} for held in parts.filesystem.inodes.held(SHOWN_INODES)
+        ],
         "uploads": parts.filesystem.uploads(),
         "folders_being_listed": parts.filesystem.being_listed(),
     }

@@ -132,7 +132,13 @@ def _epilog() -> str:
     lines += [f"  :{name:<12} {about}" for name, about in ACCOUNT_FLAGS.items()]
     lines += ["", "quirks (the first variant is the default):"]
     lines += [f"  {line}" for line in quirks.describe()]
-    lines += ["", "counters: GET /_simnas/stats, POST /_simnas/stats/reset.", "", "faults:", faults.DESCRIPTION]
+    lines += [
+        "",
+        "counters: GET /_simnas/stats, POST /_simnas/stats/reset; the last calls: GET /_simnas/calls?about=TEXT.",
+        "",
+        "faults:",
+        faults.DESCRIPTION,
+    ]
     return "\n".join(lines)
 
 

@@ -32,6 +32,7 @@ class Control:
         return [
             Route("/_simnas/", self.marker),
             Route("/_simnas/stats", self.stats),
+            Route("/_simnas/calls", self.calls),
             Route("/_simnas/stats/reset", self.reset_stats, methods=["POST"]),
             Route("/_simnas/faults", self.faults, methods=["GET", "POST", "DELETE"]),
             Route("/_simnas/faults/{fault_id:int}", self.remove_fault, methods=["DELETE"]),
@@ -47,6 +48,10 @@ class Control:
 
     async def stats(self, request: Request) -> JSONResponse:
         return JSONResponse(self._nas.stats.as_json(len(self._nas.sessions)))
+
+    async def calls(self, request: Request) -> JSONResponse:
+        """The last calls that gave the text `about`: [seconds since 1970, what, with which end]."""
+        return JSONResponse({"calls": self._nas.stats.last(request.query_params.get("about", ""))})
 
     async def reset_stats(self, request: Request) -> JSONResponse:
         self._nas.stats.reset()

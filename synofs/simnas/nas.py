@@ -102,6 +102,8 @@ class Call:
     found_session: Session | None = None
     shaping: Shaping = field(default_factory=Shaping)
     drop_request_after: int | None = None
+    about: str = ""  # the texts that it gave
+    outcome: str = "dropped"
 
     @property
     def session(self) -> Session:

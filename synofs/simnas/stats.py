@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_KEPT_CALLS = 20_000
+_ABOUT_CHARACTERS = 2_000
 _TRANSFERS = ("SYNO.FileStation.Download.download", "SYNO.FileStation.Upload.upload")
 
 
@@ -17,6 +20,7 @@ class Stats:
         self.connections = 0
         self._running = 0
         self._running_transfers = 0
+        self._last: deque[tuple[float, str]] = deque(maxlen=_KEPT_CALLS)
         self.reset()
 
     def reset(self) -> None:
@@ -42,6 +46,15 @@ class Stats:
         finally:
             self._running -= 1
             self._running_transfers -= transfer
+
+    def ended(self, began_at: float, name: str, about: str, outcome: str) -> None:
+        """Remember a call, of those that came last. `began_at`: seconds since 1970; `about`: the texts it gave."""
+        took = time.time() - began_at
+        self._last.append((began_at, f"{name} {about[:_ABOUT_CHARACTERS]}: {outcome}, {took * 1000:.0f} ms"))
+
+    def last(self, about: str) -> list[tuple[float, str]]:
+        """When calls began that gave this text, and how they ended."""
+        return [call for call in self._last if about in call[1]]
 
     def as_json(self, sessions: int) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
@@ -56,13 +57,16 @@ class WebApi:
         except FormTooLarge:
             await html_error(413)(scope, receive, send)
             return
-        with self._nas.stats.call(f"{call.api}.{call.method}"):
+        name, began_at = f"{call.api}.{call.method}", time.time()
+        with self._nas.stats.call(name):
             if self._nas.options.latency_seconds:
                 await asyncio.sleep(self._nas.options.latency_seconds)
             try:
                 response = await self._respond(call, path)
             except (strike.Dropped, ClientDisconnect):
                 return
+            finally:
+                self._nas.stats.ended(began_at, name, call.about, call.outcome)
             await response(scope, receive, strike.shaped(call, send))
 
     # -- requests --
@@ -101,14 +105,17 @@ class WebApi:
         try:
             answer = await self._answer(call, path)
         except ApiError as error:
+            call.outcome = f"error {error.code}"
             response = await self._json(call, path, wire.failure(error, quirks))
             if call.api == "SYNO.FileStation.Download" and error.code in (105, 106, 107, 119):
                 response.headers["x-request-error"] = "unauth"
         else:
             if isinstance(answer, Response):
                 response = answer
+                call.outcome = f"HTTP {answer.status_code}"
             else:
                 response = await self._json(call, path, wire.success(answer, quirks))
+                call.outcome = "ok"
         response.headers["keep-alive"] = "timeout=20"
         if call.found_session is not None:
             response.set_cookie("id", call.found_session.sid, 604800, 604800, "/", httponly=True, samesite=None)
@@ -118,7 +125,7 @@ class WebApi:
         if call.api == "SYNO.FileStation.Upload":
             # Its path is in the body, so that the method itself looks for the faults that hit it.
             return await self._method(call, path)(call)
-        paths = "\n".join(call.params.all_texts())
+        paths = call.about = "\n".join(call.params.all_texts())
         struck = self._nas.faults.striking(call.api, call.method, paths)
         early = await strike.strike(call, struck)
         if early is not None:

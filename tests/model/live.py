@@ -120,6 +120,10 @@ class LiveMount:
     def status(self) -> dict[str, Any]:
         return self._ask("status", 60)
 
+    def debug(self) -> dict[str, Any]:
+        """All that `synofs status --debug` tells."""
+        return self._ask("debug", 60)
+
     def refresh(self, path: Path | None = None) -> None:
         """What somebody did on the NAS is to be seen now."""
         inside = "/" + os.path.relpath(path, self.root) if path and path != self.root else "/"

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -62,6 +63,10 @@ class Nas:
     def calls(self) -> dict[str, int]:
         """What was asked since the last reset, by short name: `list`, `getinfo`, `download`, `list_share`, `login`."""
         return {name.rpartition(".")[2]: count for name, count in self.stats["calls"].items()}
+
+    def last_calls(self, about: str) -> list[tuple[float, str]]:
+        """When (seconds since 1970) the last calls came that gave this text, what they were, and how they ended."""
+        return [tuple(call) for call in self._ask("GET", f"calls?about={urllib.parse.quote(about)}")["calls"]]
 
     @property
     def listings(self) -> int:

@@ -21,8 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +61,9 @@ class Rhythm:
     remount: float = 300.0
 
 
+STORY_LINES = 60
+TROUBLE = ("session expired", "faults changed", "NAS restarted", "disk full", "remounted")
+
 SHORT = Rhythm(session=5.0, faults=4.0, restart=16.0, full_disk=19.0, remount=14.0)
 
 
@@ -75,6 +78,7 @@ class Tally:
     kept: int = 0  # in the recovery folder, of these
     longest: tuple[float, str] = (0.0, "")
     lost: list[str] = field(default_factory=list)
+    stories: list[str] = field(default_factory=list)  # of what was lost, and of what leaked
     leaked: list[str] = field(default_factory=list)
     slopes: list[float] = field(default_factory=list)  # KiB per minute, of each life of the mount
     peak_rss_kib: int = 0
@@ -148,6 +152,23 @@ def held(mount: LiveMount) -> dict[str, int]:
     }
 
 
+def held_things(mount: LiveMount) -> list[object]:
+    """Which they are: inodes with their counts, descriptors, threads."""
+    inside = mount.debug()["inside"]
+    descriptors = []
+    for link in Path(f"/proc/{mount.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            descriptors.append(os.readlink(link))
+    threads = [path.read_text().strip() for path in Path(f"/proc/{mount.pid}/task").glob("*/comm")]
+    return [
+        *inside["inodes"][:10],
+        *inside["calls_under_way"],
+        *inside["uploads"][:10],
+        {"descriptors": Counter(link for link in descriptors)},
+        {"threads": Counter(threads)},
+    ]
+
+
 class Disk:
     """The cache folder as a disk of its own, in memory, that can be made full; or one that `command` mounts."""
 
@@ -183,17 +204,19 @@ class Disk:
 
 
 class Soak:
-    def __init__(self, folder: Path, nas: Nas, served: Path, seed: int, rhythm: Rhythm) -> None:
+    def __init__(self, folder: Path, nas: Nas, served: Path, seed: int, rhythm: Rhythm, trouble: Sequence[str]) -> None:
         self.nas = nas
         self.served = served
         self.rng = random.Random(seed)
         self.rhythm = rhythm
+        self.trouble = trouble
         self.tally = Tally()
         self.epoch_file = folder / "epoch"
         self.epoch = 0
         self.mount = LiveMount(nas, folder / "client")
         self.seed = seed
         self.lives = 0
+        self.happened: deque[tuple[float, str]] = deque(maxlen=20_000)
 
     def run(self, seconds: float) -> Tally:
         try:
@@ -232,8 +255,13 @@ class Soak:
         mode = MODES[self.lives % len(MODES)]
         self.lives += 1
         self.mount.options = ("--write-mode", mode, "--cache-size", CACHE, "--dir-ttl", "5", "--attr-ttl", "5")
+        self._tell(f"to be mounted, {mode}")
         self.mount.start()
+        self._tell("mounted")
         self._set_epoch(self.epoch + self.epoch % 2)
+
+    def _tell(self, what: str) -> None:
+        self.happened.append((time.time(), what))
 
     def _set_epoch(self, number: int) -> None:
         """Even while it is mounted; programs compare it."""
@@ -254,10 +282,12 @@ class Soak:
             events["disk full"] = (rhythm.full_disk, lambda: self._fill(disk))
         now = time.monotonic()
         end = now + seconds
+        events = {name: event for name, event in events.items() if name in self.trouble}
         due = {name: now + pause * self.rng.uniform(0.5, 1.0) for name, (pause, _) in events.items()}
         while (now := time.monotonic()) < end:
             for name, (pause, act) in events.items():
                 if now >= due[name]:
+                    self._tell(name)
                     act()
                     self.tally.events[name] += 1
                     due[name] = time.monotonic() + pause * self.rng.uniform(0.8, 1.2)
@@ -277,18 +307,21 @@ class Soak:
         with contextlib.suppress(OSError):  # while it restarts
             self.nas.clear_faults()
             for fault in self.rng.sample(FAULTS, 2):
+                self._tell(f"fault: {fault}")
                 self.nas.fault(seed=self.rng.randrange(1000), **fault)
 
     def _fill(self, disk: Disk) -> None:
         disk.fill()
         time.sleep(2.0)
         disk.empty()
+        self._tell("there is room again")
 
     def _remount(self) -> None:
         """By a crash, or in order while everybody goes on working."""
         self._set_epoch(self.epoch + 1)
         if self.rng.random() < 0.5:
             self.tally.events["of these, killed"] += 1
+            self._tell("killed")
             self.mount.kill()
         else:
             self.mount.stop()
@@ -351,32 +384,58 @@ class Soak:
             tally.doubtful += len(report["doubtful"])
             tally.longest = max(tally.longest, (report["longest_seconds"], report["longest_step"]))
             who = Path(report["folder"]).name
-            tally.lost += [f"{who}: {text}" for text in report["wrong"]]
+            for text, names in report["wrong"]:
+                self._lose(f"{who}: {text}", report, names)
             found = {
                 os.path.relpath(name, who): data for name, data in on_the_nas.items() if name.startswith(f"{who}/")
             }
-            tally.lost += [f"{who}/{text}" for text in self._differences(report, found)]
+            for name, text in self._differences(report, found):
+                self._lose(f"{who}/{name}: {text}", report, [name])
             for name, segments in report["files"].items():
                 if (self.mount.root / who / name).read_bytes() != content(segments):
-                    tally.lost.append(f"{who}/{name}: the mount shows something else than the NAS has")
+                    self._lose(f"{who}/{name}: the mount shows something else than the NAS has", report, [name])
 
-    def _differences(self, report: dict, found: dict[str, bytes | None]) -> Iterator[str]:
+    def _lose(self, text: str, report: dict, names: list[str]) -> None:
+        self.tally.lost.append(text)
+        self.tally.stories.append("\n".join([text, *self._story(report, names)]))
+
+    def _story(self, report: dict, names: list[str]) -> list[str]:
+        """What the program did with these names, what the NAS was asked about them, and what happened around it."""
+        who = Path(report["folder"]).name
+        lines = [
+            (when, f"{who}: {what}")
+            for when, what, concerned in report["history"]
+            if any(_concerns(one, other) for one in concerned for other in names)
+        ]
+        for name in {os.path.basename(name) for name in names}:
+            lines += [
+                (when, f"NAS: {_shorter(what, f'/{who}/', name)}")
+                for when, what in self.nas.last_calls(f"/{name}")
+                if f"/{who}/" in what
+            ]
+        if lines:
+            first, last = min(lines)[0] - 1, max(lines)[0] + 1
+            lines += [(when, f"- {what}") for when, what in self.happened if first < when < last]
+        return [f"      {time.strftime('%H:%M:%S', time.localtime(when))}.{when % 1 * 1000:03.0f} {what}"
+                for when, what in sorted(lines)[-STORY_LINES:]]  # fmt: skip
+
+    def _differences(self, report: dict, found: dict[str, bytes | None]) -> Iterator[tuple[str, str]]:
         files, doubtful = report["files"], report["doubtful"]
         for name, segments in files.items():
             if name not in found:
-                yield f"{name}: acknowledged, and not there"
+                yield name, "acknowledged, and not there"
             elif found[name] != content(segments):
-                yield f"{name}: other content than acknowledged: {told(found[name])}, not {segments}"
+                yield name, f"other content than acknowledged: {told(found[name])}, not {segments}"
         for name, doubt in doubtful.items():
             if not fits(found.get(name), doubt):
                 possible = doubt["between"] or doubt["mixed"]
-                yield f"{name}: {doubt['why']}; then {told(found.get(name))}, in none of the states {possible}"
+                yield name, f"{doubt['why']}; then {told(found.get(name))}, in none of the states {possible}"
         for old, new in report["moved"]:
             if found.get(old) is None and found.get(new) is None:
-                yield f"{old}: neither under its name nor under {new} after a rename that failed"
+                yield old, f"neither under its name nor under {new} after a rename that failed"
         for name, data in found.items():
             if data is not None and name not in files and name not in doubtful:
-                yield f"{name}: removed or never made, and there: {told(data)}"
+                yield name, f"removed or never made, and there: {told(data)}"
 
     def _judge_unsent(self, reports: list[dict]) -> None:
         """All is sent. An edit may be kept in the recovery folder if its program was told of a failure: after an
@@ -416,6 +475,8 @@ class Soak:
         while (left := more()) and time.monotonic() < end:
             time.sleep(1.0)
         self.tally.leaked += [f"{name}: {count}, {before[name]} at the start" for name, count in left.items()]
+        if left:
+            self.tally.stories += [f"left over: {json.dumps(one)}" for one in held_things(self.mount)]
         if names := tree_of(self.served):
             self.tally.leaked.append(f"left on the NAS after everything was removed: {sorted(names)[:5]}")
 
@@ -437,17 +498,29 @@ class Soak:
             self.tally.leaked.append(f"hidden names left on the NAS: {hidden[:5]}")
 
 
+def _concerns(one: str, other: str) -> bool:
+    """The same name, wherever it is (a rename may leave it in its old folder for a while), or the folder of it."""
+    return os.path.basename(one) == os.path.basename(other) or one == os.path.dirname(other)
+
+
+def _shorter(text: str, *parts: str) -> str:
+    """A call about many paths, cut down to what counts."""
+    first, *others = text.replace(",", "\n").split("\n")
+    kept = [part for part in others if part.endswith(" ms") or all(one in part for one in parts)]
+    return "; ".join([first[:200], *kept])
+
+
 def drop_caches() -> None:
     """Have the kernel forget names and inodes that nobody uses. Root alone can; otherwise they expire."""
     with contextlib.suppress(PermissionError):
         Path("/proc/sys/vm/drop_caches").write_text("2")
 
 
-def run(folder: Path, seconds: float, seed: int, rhythm: Rhythm) -> Tally:
+def run(folder: Path, seconds: float, seed: int, rhythm: Rhythm, trouble: Sequence[str] = TROUBLE) -> Tally:
     served = folder / "served"
     served.mkdir()
     with simulated_nas({"data": served}, "--idle-seconds", "3", "--auto-block", "0") as nas:
-        return Soak(folder, nas, served, seed, rhythm).run(seconds)
+        return Soak(folder, nas, served, seed, rhythm, trouble).run(seconds)
 
 
 def main() -> int:
@@ -456,11 +529,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", action="store_true", help="leave the log and the NAS's files for a closer look")
     parser.add_argument("--short", action="store_true", help="with the rhythm of the test suite")
+    parser.add_argument("--trouble", choices=TROUBLE, nargs="*", default=TROUBLE, help="these kinds alone")
     given = parser.parse_args()
     print(f"seed {given.seed}, {given.minutes:g} minutes", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="synofs-soak-"))
     try:
-        tally = run(folder, given.minutes * 60, given.seed, SHORT if given.short else Rhythm())
+        tally = run(folder, given.minutes * 60, given.seed, SHORT if given.short else Rhythm(), given.trouble)
     finally:
         if given.keep:
             print(f"kept: {folder}")
@@ -469,6 +543,8 @@ def main() -> int:
     print(tally)
     for text in [*tally.lost, *tally.leaked][:40]:
         print("  ", text)
+    for story in tally.stories[:20]:
+        print("  ", story)
     steep = [slope for slope in tally.slopes if slope > MOST_KIB_PER_MINUTE]
     if steep:
         print(f"   memory grows: {steep} KiB/min")

@@ -22,8 +22,8 @@ def test_what_was_acknowledged_is_there_and_nothing_is_held_whatever_goes_wrong(
     tally = run(tmp_path, SECONDS, seed, SHORT)
     with capsys.disabled():
         print(f"\n{tally} (seed {seed})")
-    assert tally.lost == [], "\n".join(tally.lost)
-    assert tally.leaked == [], "\n".join(tally.leaked)
+    assert tally.lost == [], "\n".join([*tally.lost, *tally.stories])
+    assert tally.leaked == [], "\n".join([*tally.leaked, *tally.stories])
     assert tally.peak_rss_kib < MOST_RSS_KIB
     assert sum(tally.steps.values()) > 500
     assert tally.events["remounted"] > 0

@@ -17,12 +17,14 @@ import random
 import select
 import sys
 import time
+from collections import deque
 
 Segments = list[tuple[str, int]]  # (tag, bytes)
 
 PAUSE_SECONDS = 0.03
 AFTER_ERROR_SECONDS = 0.5
 MOST_FILES = 40
+KEPT_STEPS = 20_000
 
 
 def content(segments: Segments) -> bytes:
@@ -65,13 +67,15 @@ class Worker:
         self.folders: list[str] = [""]
         self.doubtful: dict[str, dict] = {}
         self.moved: list[tuple[str, str]] = []  # renames that failed: one of the two names has the content
-        self.wrong: list[str] = []
+        self.wrong: list[tuple[str, list[str]]] = []  # what, and the names concerned
+        self.names: list[str] = []  # of the step under way
         self.errors: dict[str, int] = {}
         self.done: dict[str, int] = {}
         self.bytes_acknowledged = 0
         self.longest_seconds = 0.0
         self.longest_step = ""
         self.number = 0
+        self.history: deque[tuple[float, str, list[str]]] = deque(maxlen=KEPT_STEPS)
 
     # ----- the loop ---------------------------------------------------------------------------------------------
 
@@ -84,20 +88,25 @@ class Worker:
             (step,) = self.rng.choices(list(steps), list(steps.values()))
             if len(self.files) >= MOST_FILES and step in (self.create, self.mkdir):
                 step = self.unlink
-            epoch, started = self.epoch(), time.monotonic()
+            epoch, started, end = self.epoch(), time.monotonic(), "ok"
+            began_at, self.names = time.time(), []
             try:
                 step()
                 self.done[step.__name__] = self.done.get(step.__name__, 0) + 1
             except OSError as error:
+                end = str(error)
                 name = errno.errorcode.get(error.errno or 0, "?")
                 self.errors[name] = self.errors.get(name, 0) + 1
                 if error.errno == errno.ENOENT and self.steady(epoch):
-                    self.wrong.append(f"{step.__name__}: {error}, and it is there")
-                self.wait_for_the_mount()
+                    self.wrong.append((f"{step.__name__}: {error}, and it is there", self.names))
             seconds = time.monotonic() - started
+            self.history.append((began_at, f"{step.__name__} {self.names}: {end}, {seconds * 1000:.0f} ms", self.names))
+            if end != "ok":
+                self.wait_for_the_mount()
             if seconds > self.longest_seconds:
                 self.longest_seconds, self.longest_step = seconds, step.__name__
-        print(json.dumps({name: value for name, value in vars(self).items() if name not in ("rng", "epoch_file")}))
+        told = {name: value for name, value in vars(self).items() if name not in ("rng", "epoch_file", "names")}
+        print(json.dumps(told | {"history": list(self.history)}))
 
     def epoch(self) -> int:
         with open(self.epoch_file) as file:
@@ -122,14 +131,18 @@ class Worker:
 
     def new_name(self) -> str:
         self.number += 1
-        return os.path.join(self.rng.choice(self.folders), f"f{self.number}")
+        self.names.append(os.path.join(self.rng.choice(self.folders), f"f{self.number}"))
+        return self.names[-1]
 
     def new_content(self, longest: int) -> Segments:
         self.number += 1
         return [(f"{os.path.basename(self.folder)} {self.number}", self.rng.choice((0, 1, 4096, longest)))]
 
     def some(self) -> str | None:
-        return self.rng.choice(list(self.files)) if self.files else None
+        if not self.files:
+            return None
+        self.names.append(self.rng.choice(list(self.files)))
+        return self.names[-1]
 
     def change(self, doubts: dict[str, dict], action, *arguments) -> None:
         """`doubts`: the states in which a failure may leave the files."""
@@ -190,7 +203,8 @@ class Worker:
         if found != content(self.files[name]):
             expected = content(self.files[name])
             at = next((i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), -1)
-            self.wrong.append(f"{name}: {len(found)} bytes read, {len(expected)} expected, first difference at {at}")
+            text = f"{name}: {len(found)} bytes read, {len(expected)} expected, first difference at {at}"
+            self.wrong.append((text, [name]))
 
     def rename(self) -> None:
         if (old := self.some()) is None:
@@ -227,18 +241,21 @@ class Worker:
         if len(self.folders) < 5:
             self.number += 1
             name = os.path.join(self.rng.choice(self.folders), f"d{self.number}")
+            self.names.append(name)
             os.mkdir(self.path(name))
             self.folders.append(name)
 
     def list(self) -> None:
         folder = self.rng.choice(self.folders)
+        self.names.append(folder)
         found = {os.path.join(folder, name) for name in os.listdir(self.path(folder))}
         here = {name for name in (*self.files, *self.folders) if name and os.path.dirname(name) == folder}
         if missing := here - found:
-            self.wrong.append(f"listing of {folder!r}: {sorted(missing)} missing")
+            self.wrong.append((f"listing of {folder!r}: {sorted(missing)} missing", sorted(missing)))
         strange = {name for name in found - here - set(self.doubtful) if not os.path.basename(name).startswith("d")}
         if strange:
-            self.wrong.append(f"listing of {folder!r}: {sorted(strange)} were never made, or are back")
+            text = f"listing of {folder!r}: {sorted(strange)} were never made, or are back"
+            self.wrong.append((text, sorted(strange)))
 
     def map_and_read(self) -> None:
         if (name := self.some()) is None or not content(self.files[name]):
@@ -250,7 +267,7 @@ class Worker:
                     os._exit(255)
 
         if in_a_child(compare) == 255:
-            self.wrong.append(f"{name}: mapped, other bytes than expected")
+            self.wrong.append((f"{name}: mapped, other bytes than expected", [name]))
 
     def map_and_write(self) -> None:
         if (name := self.some()) is None or not content(self.files[name]):

@@ -112,7 +112,7 @@ async def _handle(call: Call, form: Form, event: Event) -> Response | None:
 
 async def _open(call: Call, form: Form, filename: str) -> Response | None:
     """The file part begins: everything that can be refused is refused here."""
-    path = f"{form.texts.get('path', '')}/{filename}"
+    path = call.about = f"{form.texts.get('path', '')}/{filename}"
     struck = call.nas.faults.striking(call.api, call.method, path)
     early = await strike.strike(call, struck)
     if early is not None:
