@@ -151,7 +151,8 @@ def _in_their_places(paths: Sequence[str], parts: Sequence[Part]) -> list[Listin
 def _was_understood(part: Part) -> bool:
     if part.success:
         return part.data is not None and part.data.has_records
-    return (error_for(API, part.error).code or 0) >= _FIRST_CODE_OF_FILES
+    code = part.error.code if part.error is not None else None
+    return code is not None and code >= _FIRST_CODE_OF_FILES
 
 
 def _listing_of(path: str, part: Part) -> Listing | None:
