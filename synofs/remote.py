@@ -259,6 +259,10 @@ class Unreachable(Unavailable):
     """No connection: refused, no route, unknown host, reset."""
 
 
+class Away(Unreachable):
+    """It was found to be away, which was said then, once; so it was not even asked, or not waited for."""
+
+
 class TimedOut(Unavailable):
     """No answer within the deadline."""
 

@@ -101,6 +101,8 @@ async def serve_mount(
                     notices.nas_changed(there)
 
             client.health.on_change = nas_changed
+            if client.health.away:  # found out before anybody could be told
+                nas_changed(False)
             filesystem.watch_over(client.health)
             nursery.start_soon(kept_alive, client.health.run, "the watch over the NAS")
 

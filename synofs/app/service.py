@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 DEFAULT_FLUSH_SECONDS = 600.0
 LET_GO_SECONDS = 1.0  # after an unmount, the kernel tells us sooner than that
 TELL_SECONDS = 0.5  # between two lines of progress
+LOOK_SECONDS = 5.0  # a NAS that is away is found out sooner
 STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 
 
@@ -141,10 +142,18 @@ class _Service:
         }
 
     async def _status(self, _arguments: Arguments) -> dict[str, Any]:
+        await self._look_at_the_nas()
         return self._snapshot()
+
+    async def _look_at_the_nas(self) -> None:
+        """Nobody may have used the mount for hours, and a NAS that went away meanwhile is not "online"."""
+        assert self._parts is not None
+        with trio.move_on_after(LOOK_SECONDS):
+            await self._parts.client.health.find_out()
 
     async def _debug(self, _arguments: Arguments) -> dict[str, Any]:
         assert self._parts is not None
+        await self._look_at_the_nas()
         return {**self._snapshot(), "inside": inside(self._parts), "stacks": task_stacks().splitlines()}
 
     async def _refresh(self, arguments: Arguments) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from synofs.cli.mounting import read_seconds, wait_for_uploads
 from synofs.cli.terminal import console, format_bytes, format_seconds
 
 WATCH_SECONDS = 1.0
+STATUS_SECONDS = 15.0  # the mount may have to find out first whether the NAS is there
 REFRESH_SECONDS = 60.0
 BUSIEST_CALLS = 4
 TROUBLED_UPLOADS = 5
@@ -108,7 +109,7 @@ def _need(mountpoint: str) -> MountEntry:
 
 def _ask(entry: MountEntry, command: str) -> Status:
     with ControlClient.connect(entry) as daemon:
-        return daemon.ask(command)
+        return daemon.ask(command, within_seconds=STATUS_SECONDS)
 
 
 def _statuses(mountpoint: str | None, command: str = "status") -> list[Status]:

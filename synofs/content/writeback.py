@@ -26,6 +26,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import trio
 
+from synofs.remote import Away
+
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -280,6 +282,8 @@ class Writeback(Generic[_T]):
             options = self._options
             pause = min(options.longest_pause_seconds, options.first_pause_seconds * 2 ** min(entry.attempts - 1, 30))
             level = logging.WARNING if entry.attempts in (1, 10) else logging.INFO
+            if isinstance(error, Away):  # that was said, once, and `synofs status` tells how many files wait
+                level = logging.DEBUG
             log.log(
                 level, "%s: not sent yet (attempt %d, next in %.0f s): %s", entry.name, entry.attempts, pause, error
             )

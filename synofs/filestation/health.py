@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import trio
 
-from synofs.remote import RemoteError, Unreachable
+from synofs.remote import Away, RemoteError
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class HealthOptions:
     away_after_seconds: float = 3.0  # from the first doubt on
     pause_seconds: float = 0.5  # between two looks
     away_pause_seconds: float = 2.0  # between two probes while the NAS is away
+    believed_seconds: float = 2.0  # `find_out` does not ask again so soon
 
 
 class Health:
@@ -44,6 +45,8 @@ class Health:
         self._calls: dict[trio.CancelScope, float] = {}  # those that wait -> since when
         self._doubt = trio.Event()  # there is a reason to look
         self._suspended = False
+        self._curious = 0  # how many want to know, without a call that waits
+        self._asked_at = float("-inf")
         self.away_since: float | None = None  # wall clock
         self.trouble = ""  # what the last probe met
         self.on_change: Callable[[bool], None] = lambda there: None
@@ -69,9 +72,9 @@ class Health:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around a call: it ends with `Unreachable` when the NAS is found to be away."""
+        """Around a call: it ends with `Away` when the NAS is found to be away."""
         if self.away:
-            raise Unreachable("the NAS is away")
+            raise Away("the NAS is away")
         scope = trio.CancelScope()
         self._calls[scope] = trio.current_time()
         self._doubt.set()
@@ -81,7 +84,7 @@ class Health:
         finally:
             del self._calls[scope]
         if scope.cancelled_caught:
-            raise Unreachable("the NAS went away")
+            raise Away("the NAS went away")
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled. Without it the NAS counts as there, and calls wait for their own deadlines."""
@@ -107,17 +110,36 @@ class Health:
         now = trio.current_time()
         if self.activity() != seen or not any(now - since >= options.quiet_seconds for since in self._calls.values()):
             return
-        doubt_since = now
+        await self._probe_until_clear(seen)
+
+    async def find_out(self) -> None:
+        """Ask although nobody waits for it, so that what is said of it is true. Not when it answered a moment ago."""
+        if self.away or trio.current_time() < self._asked_at + self._options.believed_seconds:
+            return
+        self._asked_at = trio.current_time()
+        self._curious += 1
+        try:
+            await self._probe_until_clear(self.activity())
+        finally:
+            self._curious -= 1
+
+    async def _probe_until_clear(self, seen: int) -> None:
+        options = self._options
+        doubt_since = trio.current_time()
         while not await self._answers():
             if self.activity() != seen:
                 return  # slower than a probe is patient, but there
-            if trio.current_time() - doubt_since >= options.away_after_seconds or not self._calls:
+            if trio.current_time() - doubt_since >= options.away_after_seconds or not self._of_interest:
                 break
             await trio.sleep(options.pause_seconds)
         else:
             return
-        if self._calls and not self._suspended:
+        if self._of_interest and not self.away:
             self._set_away(True)
+
+    @property
+    def _of_interest(self) -> bool:
+        return bool(self._calls) or self._curious > 0
 
     async def _answers(self) -> bool:
         with trio.move_on_after(self._options.probe_seconds):
@@ -138,6 +160,7 @@ class Health:
 
     def _set_away(self, away: bool) -> None:
         self.away_since = time.time() if away else None
+        self._doubt.set()
         if away:
             log.warning("the NAS is away (%s); what is known of it goes on being served", self.trouble)
             for scope in list(self._calls):

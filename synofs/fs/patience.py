@@ -15,7 +15,7 @@ from typing import Protocol
 import trio
 
 from synofs.fs.errors import DeadlineExceeded
-from synofs.remote import Unreachable
+from synofs.remote import Away
 
 _LOOK_SECONDS = 0.25
 
@@ -55,7 +55,7 @@ class Patience:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around what may wait for the NAS. Raises `Unreachable` or `DeadlineExceeded` when that has no point."""
+        """Around what may wait for the NAS. Raises `Away` or `DeadlineExceeded` when that has no point."""
         wait = _Wait(trio.CancelScope(), self._activity())
         self._waits.add(wait)
         self._somebody.set()
@@ -90,7 +90,7 @@ class Patience:
             elif wait.away_at is None:
                 wait.away_at = now
             if wait.away_at is not None and now - wait.away_at >= self.options.away_seconds:
-                wait.verdict = Unreachable("the NAS is away")
+                wait.verdict = Away("the NAS is away")
             elif now - wait.moved_at >= self.options.silent_seconds:
                 wait.verdict = DeadlineExceeded(f"no sign of life for {self.options.silent_seconds:.0f} s")
             else:

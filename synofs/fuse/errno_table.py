@@ -63,6 +63,7 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     # Shells print "No route to host" and "Connection timed out", which is what happened.
     remote.Unavailable: Verdict(errno.EIO, _TELL),
     remote.Unreachable: Verdict(errno.EHOSTUNREACH, _TELL),
+    remote.Away: Verdict(errno.EHOSTUNREACH, _QUIET),  # one line in the log tells of it, not one for each call
     remote.TimedOut: Verdict(errno.ETIMEDOUT, _TELL),
     remote.Overloaded: Verdict(errno.EBUSY, _TELL),
     remote.ShortBody: Verdict(errno.EIO, _TELL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,21 @@ def test_a_nas_that_goes_and_comes_back_is_told_and_when_all_is_sent(
     assert told["127.0.0.1 is back"].replaces == away.number
     assert told["Safe to power off"].body == "Everything is on 127.0.0.1."
     assert (own_nas.folder / "plan.txt").read_text() == "written while it was away\n"
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_a_mount_that_begins_without_the_nas_tells_it(
+    own_nas: Nas, synofs: Synofs, screen: NotificationService
+) -> None:
+    synofs.expected_in_the_log += ["the NAS", "WARNING"]
+    synofs.mount(own_nas)
+    assert os.listdir(synofs.mountpoint) == ["docs"]
+    assert synofs("umount", synofs.mountpoint).code == 0
+    faults(own_nas, {"kind": "drop"})
+    synofs.mount(own_nas)
+    assert screen.wait_for(1)[0].summary == "127.0.0.1 does not answer"
+    faults(own_nas)
+    assert screen.wait_for(2)[1].summary == "127.0.0.1 is back"
     assert synofs("umount", synofs.mountpoint).code == 0
 
 

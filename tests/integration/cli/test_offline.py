@@ -70,6 +70,28 @@ def test_known_folders_and_files_are_served_while_the_nas_is_away_and_after_a_re
         assert synofs("umount", synofs.mountpoint).code == 0
 
 
+def test_that_the_nas_is_away_is_said_once_however_much_is_asked_for_meanwhile(content: Path, synofs: Synofs) -> None:
+    synofs.expected_in_the_log += AWAY
+    docs = synofs.mountpoint / "docs"
+    with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, "--write-mode", "writeback")
+        assert os.listdir(docs)
+        assert synofs.status()["state"] == "online"
+    until(lambda: synofs.status()["state"] == "offline")  # although nobody has used the mount meanwhile
+    for number in range(20):
+        with pytest.raises(OSError, match="No route to host"):
+            os.mkdir(docs / str(number))
+        (docs / f"unsent {number}").write_text("text")
+    assert synofs.status()["pending_uploads"] == 20
+    lines = [line for line in synofs.logs().splitlines() if " INFO " not in line]
+    assert len(lines) == 1, lines
+    assert "the NAS is away" in lines[0]
+    assert "not sent yet" not in synofs.logs()
+    with running_nas(content, "--account", f"anna:{PASSWORD}", "--listen", f"127.0.0.1:{port_of(nas)}"):
+        until(lambda: synofs.status()["pending_uploads"] == 0)
+        assert synofs("umount", synofs.mountpoint).code == 0
+
+
 def test_with_offline_fail_nothing_old_is_shown(content: Path, synofs: Synofs) -> None:
     synofs.expected_in_the_log += AWAY
     docs = synofs.mountpoint / "docs"

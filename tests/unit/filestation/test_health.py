@@ -130,3 +130,40 @@ async def test_an_idle_mount_asks_nothing(autojump_clock: MockClock, nursery: tr
     await nursery.start(nas.health.run)
     await trio.sleep(10_000)
     assert nas.probes == 0
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_who_wants_to_know_finds_out_although_nobody_waits_for_the_nas(
+    autojump_clock: MockClock, nursery: trio.Nursery, expect_logs: Any, hangs: bool
+) -> None:
+    expect_logs("the NAS is away")
+    expect_logs("the NAS is back")
+    nas = Nas()
+    await nursery.start(nas.health.run)
+    await nas.health.find_out()
+    await nas.health.find_out()
+    assert (nas.probes, nas.changes) == (1, []), "once is enough for some time"
+    nas.answers, nas.hangs = False, hangs
+    await trio.sleep(100)
+    start = trio.current_time()
+    await nas.health.find_out()
+    assert trio.current_time() - start <= 5
+    assert nas.changes == [False]
+    nas.answers, nas.hangs = True, False
+    await nas.changed.wait()
+    assert trio.current_time() - start <= 10
+    assert nas.changes == [False, True], "and its return is noticed"
+
+
+async def test_two_that_find_out_together_tell_it_once(
+    autojump_clock: MockClock, nursery: trio.Nursery, expect_logs: Any
+) -> None:
+    expect_logs("the NAS is away")
+    nas = Nas()
+    nas.answers = False
+    await nursery.start(nas.health.run)
+    nursery.start_soon(nas.health.find_out)
+    with pytest.raises(remote.Away):
+        await nas.call(1000)
+    await trio.sleep(5)
+    assert nas.changes == [False]

@@ -34,6 +34,7 @@ DECIDED = {
     "fs.VersionNotShown": errno.EBUSY,
     "remote.AccountDisabled": errno.EACCES,
     "remote.AddressBlocked": errno.EACCES,
+    "remote.Away": errno.EHOSTUNREACH,
     "remote.BadAnswer": errno.EIO,
     "remote.CertificateRefused": errno.EACCES,
     "remote.Changed": errno.ESTALE,
