@@ -33,6 +33,7 @@ SLICE_BYTES = 256 * 1024
 TASK_LOOKS = 60
 TASK_PAUSE_SECONDS = 0.5
 CLEAN_UP_SECONDS = 60.0
+WHOLE_SECONDS = 1.1  # the NAS tells no finer times
 
 
 class Bench:
@@ -221,6 +222,24 @@ async def write_slices(bench: Bench) -> str:
     return "in two slices, whole"
 
 
+async def write_folder_time(bench: Bench) -> str:
+    """A folder's mtime and ctime move when a name comes into it."""
+    before = await _folder_times(bench)
+    await trio.sleep(WHOLE_SECONDS)
+    await bench.put("dated", OLD)
+    after = await _folder_times(bench)
+    if still := [name for name, was in before.items() if not was < after[name]]:
+        raise Failed(f"{' and '.join(still)} stood still", "nothing to do: a new name is seen a few --dir-ttl later")
+    return "both"
+
+
+async def _folder_times(bench: Bench) -> dict[str, int]:
+    path = bench.path("").rstrip("/")
+    data = await bench.nas.data(LIST, "getinfo", 2, {"path": [path], "additional": ["time"]})
+    times = data["files"][0].get("additional", {}).get("time", {})
+    return {name: int(times.get(name, 0)) for name in ("mtime", "ctime")}
+
+
 # ----- names and places -----------------------------------------------------------------------------------------------
 
 
@@ -334,6 +353,7 @@ WRITE_CHECKS: tuple[Callable[[Bench], Awaitable[str]], ...] = (
     write_delete,
     write_md5,
     write_slices,
+    write_folder_time,
     write_removed,
 )
 

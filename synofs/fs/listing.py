@@ -30,6 +30,9 @@ class Notifier(Protocol):
         """The name is gone."""
 
 
+OwnTimes = tuple[int, int]  # mtime and ctime of a folder, in nanoseconds
+
+
 @dataclass(frozen=True, slots=True)
 class ListingOptions:
     dir_ttl_seconds: float = 30.0
@@ -47,7 +50,18 @@ NOTHING.gone = True
 class Load:
     """A listing on its way. `step` is set and replaced whenever entries were added or the load has ended."""
 
-    __slots__ = ("by_name", "changes", "done", "entries", "error", "listed_at_nas", "pages", "started_at", "step")
+    __slots__ = (
+        "by_name",
+        "changes",
+        "done",
+        "entries",
+        "error",
+        "listed_at_nas",
+        "own_times",
+        "pages",
+        "started_at",
+        "step",
+    )
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
@@ -56,6 +70,7 @@ class Load:
         self.entries: list[Inode] = []
         self.by_name: dict[bytes, Inode] = {}
         self.listed_at_nas: float | None = None  # by the NAS's clock, when its names were asked for
+        self.own_times: OwnTimes | None = None  # the folder's, before its names were asked for
         self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
         self.done = False
         self.error: Exception | None = None
@@ -94,9 +109,11 @@ class Listing:
         "directory",
         "entries",
         "error",
+        "listed_at",
         "listed_at_nas",
         "load",
         "ordered",
+        "own_times",
         "use_count",
         "used_at",
     )
@@ -105,7 +122,9 @@ class Listing:
         self.directory = directory
         self.entries: list[Inode] = []
         self.by_name: dict[bytes, Inode] = {}
-        self.listed_at_nas: float | None = None  # when its names were asked for, by the NAS's clock
+        self.listed_at = 0.0  # when its names were asked for ...
+        self.listed_at_nas: float | None = None  # ... by the NAS's clock
+        self.own_times: OwnTimes | None = None  # the folder's, before that
         self.checked_at = 0.0  # when the request was sent: what happened on the NAS later is not in it
         self.complete = False
         self.load: Load | None = None

@@ -19,23 +19,30 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from itertools import islice
 
 import trio
 
 from synofs.content.listingstore import ListingStore
+from synofs.fs import proofs
 from synofs.fs.archived import ArchivedListings
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable
 from synofs.fs.listing import NOTHING, Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
 from synofs.fs.staleness import Staleness
-from synofs.remote import InputOutput, NotADirectory, NotFound, RemoteEntry, RemoteError, RemoteStore, Unavailable
+from synofs.remote import (
+    InputOutput,
+    NotADirectory,
+    NotFound,
+    Overloaded,
+    RemoteEntry,
+    RemoteError,
+    RemoteStore,
+    Unavailable,
+    Unreachable,
+)
 
 log = logging.getLogger(__name__)
-
-# `Date` has whole seconds and is as old as the way of an answer; the NAS's file times have whole seconds, too.
-_CLOCK_MARGIN_SECONDS = 3.0
 
 
 class Listings:
@@ -212,75 +219,53 @@ class Listings:
 
     def revalidation_cost(self, directory: Inode) -> int:
         """How many paths a `getinfo` must name to prove this old listing; 0 if that cannot be done."""
-        listing = directory.listing
-        if listing is None or not listing.complete or listing.listed_at_nas is None:
-            return 0
-        return 1 + len(listing.entries)
+        return proofs.cost(directory.listing, trio.current_time(), self._options.dir_ttl_seconds)
 
     def revalidate(self, directories: Sequence[Inode], ended: Callable[[], None]) -> None:
-        """Prove old listings with one `getinfo` for all of them; those that it does not prove are listed anew.
-
-        It tells the attributes of every entry. That no name came or went, the folder's own times tell: both lie
-        before the moment when its names were asked for. (A change of names sets mtime and ctime; mtime may be set
-        back, ctime may not.) A folder that is touched for another reason, as DSM does when it makes thumbnails, is
-        listed anew for nothing.
-        """
-        assert self._nursery is not None
-        listings = []
+        """Prove old listings with one `getinfo` for all of them; those that it does not prove are listed anew."""
+        loads = []
         for directory in directories:
             listing = directory.listing
             if listing is not None and listing.load is None:
                 listing.load = Load(trio.current_time())
                 listing.ahead = True
-                listings.append(listing)
-        self._nursery.start_soon(self._revalidate, listings, ended)
+                loads.append((listing, listing.load))
+        assert self._nursery is not None
+        self._nursery.start_soon(self._revalidate, loads, ended)
 
-    async def _revalidate(self, listings: list[Listing], ended: Callable[[], None]) -> None:
+    async def _revalidate(self, loads: list[tuple[Listing, Load]], ended: Callable[[], None]) -> None:
         try:
-            asked = [(listing, list(listing.entries)) for listing in listings]
-            paths = [inode.path() for listing, entries in asked for inode in (listing.directory, *entries)]
-            try:
-                found = iter(await self._store.get_entries(paths))
-            except Exception as error:
-                for listing in listings:
-                    self._revalidated(listing, error)
-                return
-            async with trio.open_nursery() as nursery:
-                for listing, entries in asked:
-                    own, *rest = islice(found, 1 + len(entries))
-                    load = listing.load
-                    assert load is not None
-                    if listing.entries == entries and self._proves(listing, own, rest):
-                        for inode, entry in zip(entries, rest, strict=True):
-                            if entry is not None and inode.checked_at <= load.started_at:
-                                self._tell_if_known(inode, self._table.update(inode, entry, load.started_at))
-                        listing.checked_at = load.started_at
-                        self._revalidated(listing, None)
-                    else:
-                        nursery.start_soon(self._load, listing, load)
-        finally:
-            ended()
+            answers = await proofs.ask(self._store, [listing for listing, _ in loads])
+            unproved = [of for of, answer in zip(loads, answers, strict=True) if not self._is_proved(*of, answer)]
+        except (Unreachable, Overloaded) as error:
+            unproved = []
+            for listing, load in loads:
+                load.error = error
+                self._end(listing, load)
+        except Exception as error:
+            if not isinstance(error, RemoteError):
+                log.error("a proof of listings failed in a way nobody foresaw", exc_info=error)
+            unproved = [(listing, load) for listing, load in loads if not load.done]
+        at_once = self._store.folders_at_once
+        async with trio.open_nursery() as nursery:
+            for start in range(0, len(unproved), at_once):
+                nursery.start_soon(self._load_together, unproved[start : start + at_once], lambda: None)
+        ended()
 
-    def _proves(self, listing: Listing, own: RemoteEntry | None, rest: Sequence[RemoteEntry | None]) -> bool:
-        if own is None or listing.listed_at_nas is None or (listing.load is not None and listing.load.changes):
+    def _is_proved(self, listing: Listing, load: Load, answer: proofs.Answer) -> bool:
+        if not answer.proves_it():
+            load.own_times = proofs.times_of(answer.own) if answer.own is not None else None
             return False
-        unchanged_since_ns = (listing.listed_at_nas - _CLOCK_MARGIN_SECONDS) * 1e9
-        if max(own.mtime_ns, own.ctime_ns) > unchanged_since_ns:
-            return False
-        return all(
-            entry is not None and entry.is_dir is inode.is_dir and inode.staged is None
-            for inode, entry in zip(listing.entries, rest, strict=True)
-        )
+        for inode, entry in zip(answer.entries, answer.rest, strict=True):
+            if entry is not None and inode.checked_at <= load.started_at:
+                self._tell_if_known(inode, self._table.update(inode, entry, load.started_at))
+        listing.checked_at = load.started_at
+        self._end(listing, load)
+        return True
 
     def _tell_if_known(self, inode: Inode, change: Change) -> None:
         if inode.lookups and change is not Change.NOTHING:
             self._tell(inode, change)
-
-    def _revalidated(self, listing: Listing, error: Exception | None) -> None:
-        load = listing.load
-        if load is not None:
-            load.error = error
-            self._end(listing, load)
 
     # ----- changes made here --------------------------------------------------------------------------------------
 
@@ -388,11 +373,13 @@ class Listings:
         if not listing.complete:
             listing.entries, listing.by_name = load.entries, load.by_name
         load.listed_at_nas = self._store.clock_seconds()
+        load.own_times = load.own_times or proofs.times_of(listing.directory)
 
     async def _loaded(self, listing: Listing, load: Load, error: Exception | None) -> None:
         """All pages are here, or none will come any more."""
         if error is None:
-            listing.listed_at_nas = load.listed_at_nas
+            listing.listed_at, listing.listed_at_nas = load.started_at, load.listed_at_nas
+            listing.own_times = load.own_times
             self._complete(listing, load)
         else:
             error = self._told_of_a_share(listing.directory, error)

@@ -37,7 +37,7 @@ _MANY = 100  # folders: to look at fewer costs nothing
 
 
 class _Walk:
-    __slots__ = ("ahead", "at_ease", "by_number", "last", "read", "root", "served_at", "steps", "window")
+    __slots__ = ("ahead", "at_ease", "by_number", "last", "read", "returns", "root", "served_at", "steps", "window")
 
     def __init__(self, directory: Inode, read: bool) -> None:
         self.root = directory  # the walk is within it, as far as is known
@@ -47,12 +47,14 @@ class _Walk:
         self.steps = 0
         self.window = 0
         self.at_ease = 0  # for so many steps all that comes next is known to be here
+        self.returns = False  # what comes next was listed before
         self.by_number = False  # the order in which this walker visits the folders of one directory
         self.ahead: set[int] = set()  # listed for this walk and not used yet
 
 
 class WalkPrefetch:
-    """Lists the next directories of a walk ahead; those that were listed before are proved, many with one request."""
+    """Lists the next directories of a walk ahead. Those that were listed before are proved, many with one request,
+    where that takes fewer requests than to list them."""
 
     def __init__(self, listings: Listings, options: WalkOptions) -> None:
         self._listings = listings
@@ -137,16 +139,17 @@ class WalkPrefetch:
         old: list[Inode] = []
         paths = 0
         for directory in self._next_unlisted(walk):
+            if not unlisted and not old:
+                walk.returns = self._listings.is_complete(directory)
+                together = self._folders_together(walk)
             cost = self._listings.revalidation_cost(directory)
-            if 0 < cost <= self._options.batch_paths // 2:
-                if unlisted or paths + cost > self._options.batch_paths:
+            if 0 < cost * max(2, self._listings.folders_at_once) <= self._options.batch_paths:
+                if paths + cost > self._options.batch_paths:
                     break
                 old.append(directory)
                 walk.ahead.add(directory.number)
                 paths += cost
             else:
-                if old:
-                    break
                 unlisted.append(directory)
             if len(unlisted) >= together:
                 self._list(walk, unlisted)
@@ -165,8 +168,10 @@ class WalkPrefetch:
         self._listings.prefetch(directories, lambda: self._loaded(walk))
 
     def _folders_together(self, walk: _Walk) -> int:
-        """Few while the window is small: requests go side by side first, for their answers come sooner."""
-        return max(1, min(self._listings.folders_at_once, walk.window // self._options.loads_at_once))
+        """Few while the window is small: requests go side by side first, for their answers come sooner. Not where the
+        whole way is known: there the window is soon wide."""
+        side_by_side = 2 if walk.returns else self._options.loads_at_once
+        return max(1, min(self._listings.folders_at_once, walk.window // side_by_side))
 
     def _loaded(self, walk: _Walk) -> None:
         self._loading -= 1

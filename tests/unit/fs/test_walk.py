@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -9,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from synofs.content.reader import Reader, ReaderOptions
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.inodes import Inode
+from synofs.remote import BadAnswer, InputOutput, InvalidRequest, PermissionDenied
 from tests.unit.memory_store import MemoryStore, RecordingNotifier
 from tests.unit.virtual_time import in_virtual_time
 
@@ -232,6 +235,109 @@ async def test_a_name_that_came_is_seen_by_the_second_walk(
     store.reset()
     assert await fs.lookup(await folder(fs, b"s", b"t", b"d3", b"d2"), b"new") is not None
     assert store.count("list_dir", "/s/t/d3/d2") == 0
+
+
+async def seen_by_the_second_walk(store: MemoryStore, fs: Filesystem, change: Callable[[], None]) -> bool:
+    """Is a name that comes after the first walk seen by the second one? `change` makes it."""
+    tree(store, "/s/t", 2, 4)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    change()
+    await Walker(fs).walk(root)
+    store.reset()
+    found = await fs.lookup(await folder(fs, b"s", b"t", b"d3", b"d2"), b"new")
+    assert store.count("list_dir", "/s/t/d3/d2") == 0
+    return found is not None
+
+
+async def test_a_folder_whose_times_come_from_another_clock_is_not_believed_unchanged(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    def change() -> None:  # in a folder that the NAS itself has mounted, from a server whose clock is an hour late
+        store.file("/s/t/d3/d2/new")
+        store.nodes["/s/t/d3/d2"].mtime_ns = store.nodes["/s/t/d3/d2"].ctime_ns = int((NOW - 3600) * 1e9)
+
+    assert await seen_by_the_second_walk(store, fs, change)
+
+
+async def test_a_folder_without_times_is_not_believed_unchanged(store: MemoryStore, fs: Filesystem) -> None:
+    def change() -> None:
+        store.file("/s/t/d3/d2/new")
+
+    folder_of = store.folder
+    store.folder = lambda path: folder_of(path, mtime=0)
+    assert await seen_by_the_second_walk(store, fs, change)
+
+
+async def test_a_folder_whose_times_never_move_is_believed_unchanged_for_a_few_ttls_and_no_longer(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    tree(store, "/s/t", 2, 4)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    store.file("/s/t/d3/d2/new")  # and no time of the folder says so
+    for _ in range(6):
+        await trio.sleep(TTL + 1)
+        await Walker(fs).walk(root)
+    assert await fs.lookup(await folder(fs, b"s", b"t", b"d3", b"d2"), b"new") is not None
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("too long"), InputOutput("?"), BadAnswer("?"), PermissionDenied("?")])
+async def test_when_the_proof_fails_folders_are_listed_and_no_program_notices(
+    store: MemoryStore, fs: Filesystem, error: Exception
+) -> None:
+    folders = tree(store, "/s/t", 2, 4)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    walker = Walker(fs)
+    store.answer_seconds = 1.0  # long enough for the walker to wait for it
+    with store.fail("answer", error):
+        await walker.walk(root)
+    assert walker.visited == folders
+
+
+async def test_folders_that_are_not_proved_are_listed_together_where_the_nas_can_do_that(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    folders = tree(store, "/s/t", 3, 5)
+    root = await folder(fs, b"s", b"t")
+    await Walker(fs).walk(root)
+    await trio.sleep(TTL + 1)
+    for node in store.nodes.values():
+        node.ctime_ns = int((NOW + 5) * 1e9)
+    store.reset()
+    store.folders_at_once = 16
+    walker = Walker(fs)
+    await walker.walk(root)
+    assert walker.visited == folders == 156
+    assert requests(store) <= folders / 3
+
+
+def requests(store: MemoryStore) -> int:
+    together = store.asked("list_dirs")
+    in_company = sum(len(call.subject.split()) for call in together)
+    return len(together) + store.count("list_dir") - in_company + store.count("get_entries")
+
+
+async def test_a_second_walk_after_the_ttl_costs_fewer_requests_than_the_first_where_folders_are_listed_together(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    store.folders_at_once = 16
+    tree(store, "/s/t", 3, 5)
+    for path in [path for path, node in store.nodes.items() if path.startswith("/s/t") and node.content is None]:
+        for number in range(10):  # too many entries to be proved more cheaply than they are listed
+            store.file(f"{path}/more{number}")
+    root = await folder(fs, b"s", b"t")
+    store.reset()
+    await Walker(fs).walk(root)
+    first = requests(store)
+    await trio.sleep(TTL + 1)
+    store.reset()
+    await Walker(fs).walk(root)
+    assert requests(store) < first
+    assert store.count("get_entries") <= 2, "listing is as cheap, and sure"
 
 
 async def test_without_the_nas_s_clock_folders_are_listed_again(store: MemoryStore, fs: Filesystem) -> None:
