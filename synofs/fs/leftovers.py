@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import posixpath
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
@@ -34,6 +34,7 @@ class Leftovers:
         self._client = client
         self._known: set[str] = set()
         self.in_use: set[str] = set()  # files that are unlinked, but open here
+        self._passing: dict[int, tuple[str, str]] = {}  # rename -> (folder, name) that its file has on its way
         self.uploads = HiddenFolders(store, self, f"{HIDDEN_PREFIX}{client}")
         self.renames = HiddenFolders(store, self, f"{HIDDEN_PREFIX}{client}-mv")
 
@@ -71,13 +72,41 @@ class Leftovers:
     # ----- MoveLog --------------------------------------------------------------------------------------------------
 
     async def begin(self, source: str, dest: str, temp_dir: str | None, replaces: Fingerprint | None) -> Move:
-        return await self._area.run(self._area.journal.begin_move, source, dest, temp_dir, replaces)
+        move = await self._area.run(self._area.journal.begin_move, source, dest, temp_dir, replaces)
+        self._hide(move)
+        return move
 
     async def drop(self, move: Move) -> None:
+        self.arrived(move)
         await self._area.run(self._area.journal.drop_move, move.id)
 
     async def unfinished(self) -> list[Move]:
         return await self._area.run(self._area.journal.moves)
+
+    async def take_up(self) -> list[Move]:
+        """The renames that an earlier run had begun."""
+        moves = await self.unfinished()
+        for move in moves:
+            self._hide(move)
+        return moves
+
+    def _hide(self, move: Move) -> None:
+        """From `a/x` to `b/y` by way of `a/y`: nobody has given that name, and nobody shall see it, however long it is
+        there because the NAS does not answer, or we have crashed."""
+        source_dir, source_name = posixpath.split(move.source)
+        dest_name = posixpath.basename(move.dest)
+        if move.temp_dir == source_dir and dest_name != source_name:
+            self._passing[move.id] = (source_dir, dest_name)
+
+    def arrived(self, move: Move) -> None:
+        """The file is where it belongs, on the NAS."""
+        self._passing.pop(move.id, None)
+
+    def passing(self, folder: str) -> Collection[bytes]:
+        """Names in a folder that files have on their way to another one."""
+        if not self._passing:
+            return ()
+        return {name.encode("utf-8", "surrogateescape") for where, name in self._passing.values() if where == folder}
 
     # ----- removing -------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class Load:
         "error",
         "listed_at_nas",
         "own_times",
+        "outdated",
         "pages",
         "started_at",
         "step",
@@ -72,6 +73,7 @@ class Load:
         self.listed_at_nas: float | None = None  # by the NAS's clock, when its names were asked for
         self.own_times: OwnTimes | None = None  # the folder's, before its names were asked for
         self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
+        self.outdated = False  # something has happened since it began that it may not know of
         self.done = False
         self.error: Exception | None = None
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import trio
 
@@ -66,6 +66,7 @@ class Listings:
         self._nursery: trio.Nursery | None = None
         self.local_names: Callable[[Inode], Mapping[bytes, Inode]] = lambda directory: {}  # unsent new files
         self.hidden_found: Callable[[Inode, RemoteEntry], None] = lambda directory, entry: None
+        self.passing: Callable[[Inode], Collection[bytes]] = lambda directory: ()  # see fs/leftovers.py
         self._told: set[str] = set()  # directories whose hostile names were logged
         self.hostile_names = 0
 
@@ -105,7 +106,8 @@ class Listings:
         load = listing.load
         if load is not None:
             if listing.complete:
-                await self.renewed(listing)
+                if await self.renewed(listing) and load.outdated:
+                    return await self.begin(directory)
             elif load.pages == 0:
                 await self.more(listing)
         return listing
@@ -158,9 +160,12 @@ class Listings:
         return True
 
     def expire(self, directory: Inode) -> None:
-        """The next use asks the NAS again."""
-        if directory.listing is not None:
-            directory.listing.checked_at = float("-inf")
+        """The next use asks the NAS again; what was asked before now does not count."""
+        listing = directory.listing
+        if listing is not None:
+            listing.checked_at = float("-inf")
+            if listing.load is not None:
+                listing.load.outdated = True
 
     def cached(self) -> Sequence[Listing]:
         return list(self._cached.values())
@@ -259,7 +264,7 @@ class Listings:
         for inode, entry in zip(answer.entries, answer.rest, strict=True):
             if entry is not None and inode.checked_at <= load.started_at:
                 self._tell_if_known(inode, self._table.update(inode, entry, load.started_at))
-        listing.checked_at = load.started_at
+        self._checked(listing, load)
         self._end(listing, load)
         return True
 
@@ -275,6 +280,11 @@ class Listings:
         listing = directory.listing
         if listing is None:
             return
+        met = listing.by_name.get(inode.name)
+        if met is not None and met is not inode:  # the same file, listed here before its rename was answered
+            self.remove(directory, met)
+            met.gone = True
+            self._table.release(met)
         if listing.load is not None:
             listing.load.changes[inode.name] = inode
         if listing.by_name.get(inode.name) is not inode:
@@ -400,6 +410,7 @@ class Listings:
         directory = listing.directory
         entries, by_name = load.entries, load.by_name
         table = self._table
+        passing = self.passing(directory)
         for entry in page:
             name = kernel_name(entry.name)
             if name is None or name in by_name:
@@ -409,7 +420,7 @@ class Listings:
             if name.startswith(HIDDEN_PREFIX):
                 self.hidden_found(directory, entry)
                 continue
-            if name in load.changes:
+            if name in load.changes or name in passing:
                 continue
             inode = table.obtain(directory, name, entry.is_dir)
             if inode.checked_at <= load.started_at:  # else a later answer is known
@@ -448,11 +459,15 @@ class Listings:
                 self._notifier.entry_appeared(directory, name)
         listing.entries, listing.by_name = entries, by_name
         self._unlist_unheld(dropped, gone_from=directory)
-        listing.checked_at = load.started_at
+        self._checked(listing, load)
         listing.complete = True
         self._evict(keep=listing)
         if load.started_at > 0:
             self.archive.keep(listing)
+
+    @staticmethod
+    def _checked(listing: Listing, load: Load) -> None:
+        listing.checked_at = float("-inf") if load.outdated else load.started_at
 
     def _overlay(self, directory: Inode, load: Load) -> list[Inode]:
         """Add what was made here: unsent files, and changes since the request was sent. Returns what a page had shown

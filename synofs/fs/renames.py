@@ -14,6 +14,7 @@ A file that is renamed over while it is open is readable as far as it is in memo
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -92,7 +93,7 @@ class Renames:
         """Finish what an earlier run had begun, and serve renames until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._recover, await self._leftovers.unfinished())
+            nursery.start_soon(self._recover, await self._leftovers.take_up())
             task_status.started()
             await trio.sleep_forever()
 
@@ -205,6 +206,7 @@ class Renames:
             self._nursery.start_soon(self._lose_patience, rename, unknown.error)
             if not await self._outcome(unknown.move):
                 await self._leftovers.drop(unknown.move)
+                self._look_again(unknown.move)
                 raise unknown.error from None
             move = unknown.move
         await self._settle(rename, move)
@@ -237,6 +239,8 @@ class Renames:
         self._listings.remove(old_parent, inode)
         if parent is not old_parent and rename.new_name != old_name:
             self._listings.passed(old_parent, rename.new_name)
+        if move is not None:
+            self._leftovers.arrived(move)
         inode.gone = False  # who looked at the NAS meanwhile missed it under its old name
         files = self._dirty.relocate(inode, parent, rename.new_name)
         self._listings.insert(parent, inode)
@@ -297,6 +301,7 @@ class Renames:
                 await self._follow(move)
             else:
                 await self._leftovers.drop(move)
+            self._look_again(move)
         self._writes.queue.resume()
 
     async def _follow(self, move: Move) -> None:
@@ -307,6 +312,7 @@ class Renames:
                 staged = target.staged
                 self._dirty.unlink(target)
                 await self._writes.forget(target, staged, keep=is_open(target))
+            self._leftovers.arrived(move)
             await self._writes.area.moved(move.id, Changes({}, renamed=(move.source, move.dest)))
             self._rename_times(move.source, move.dest)
             self._leftovers.renamed(move.source, move.dest)
@@ -320,6 +326,13 @@ class Renames:
         rename.end(None)
         async with self._placing(inode, rename.target):
             await self._settle(rename, move)
+
+    def _look_again(self, move: Move) -> None:
+        """What was listed while the file was on its way is not to be believed."""
+        folders = {posixpath.dirname(move.source), posixpath.dirname(move.dest)}
+        for listing in self._listings.cached():
+            if listing.directory.path() in folders:
+                self._listings.expire(listing.directory)
 
     def _inode_at(self, path: str) -> Inode | None:
         """The unsent file, or the folder of unsent files, at a path of the NAS."""

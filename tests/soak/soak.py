@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -402,6 +403,7 @@ class Soak:
     def _story(self, report: dict, names: list[str]) -> list[str]:
         """What the program did with these names, what the NAS was asked about them, and what happened around it."""
         who = Path(report["folder"]).name
+        names = _had_before(names, report["history"])
         lines = [
             (when, f"{who}: {what}")
             for when, what, concerned in report["history"]
@@ -410,8 +412,8 @@ class Soak:
         for name in {os.path.basename(name) for name in names}:
             lines += [
                 (when, f"NAS: {_shorter(what, f'/{who}/', name)}")
-                for when, what in self.nas.last_calls(f"/{name}")
-                if f"/{who}/" in what
+                for when, what in self.nas.last_calls(name)
+                if f"/{who}/" in what and re.search(rf"\b{name}\b", what)
             ]
         if lines:
             first, last = min(lines)[0] - 1, max(lines)[0] + 1
@@ -496,6 +498,15 @@ class Soak:
         hidden = [path.name for path in self.served.rglob(".synofs-*")]
         if hidden:
             self.tally.leaked.append(f"hidden names left on the NAS: {hidden[:5]}")
+
+
+def _had_before(names: list[str], history: list) -> list[str]:
+    """And the names that the same file had before it was renamed."""
+    found = {os.path.basename(name) for name in names}
+    for _, what, concerned in reversed(history):
+        if what.startswith("rename") and found & {os.path.basename(name) for name in concerned[1:]}:
+            found.add(os.path.basename(concerned[0]))
+    return [*names, *found]
 
 
 def _concerns(one: str, other: str) -> bool:

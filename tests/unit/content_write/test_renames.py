@@ -630,3 +630,63 @@ async def test_attributes_that_were_asked_for_under_an_old_name_say_nothing_of_t
         rig.fs.inodes.move(inode, inode.parent, b"y")
         gate.open()
     assert not inode.gone
+
+
+async def test_a_name_that_a_file_has_on_its_way_is_not_shown_while_the_nas_is_silent(durable: Rig, nas: Nas) -> None:
+    nas.file("/s/a/x", b"content")
+    await durable.names("/s/b")
+    nas.meet("move", Unreachable("away"))
+    nas.meet("get_entries", Unreachable("away"), times=1000, skip=1)
+    with pytest.raises(Unreachable):
+        await durable.rename("/s/a/x", "/s/b/y")
+    assert "/s/a/y" in nas.files()
+    await durable.fs.refresh("/s/a")
+    assert await durable.names("/s/a") == []
+    assert await durable.find("/s/a/y") is None
+    nas.meet_nothing_more()
+    await trio.sleep(10)
+    assert nas.files() == {"/s/b/y": b"content"}
+    assert (await durable.names("/s/a"), await durable.names("/s/b")) == ([], ["y"])
+
+
+async def test_a_name_that_a_file_has_on_its_way_is_not_shown_after_a_crash(
+    nas: Nas, open_area: Areas, inline_disk: None, nursery: trio.Nursery
+) -> None:
+    area = await open_area()
+    await area.run(area.journal.begin_move, "/s/a/x", "/s/b/y", "/s/a", None)
+    nas.file("/s/a/y", b"content")
+    nas.folder("/s/b")
+    nas.meet("get_entries", Unreachable("away"), times=1000)
+    rig = Rig(nas, area, WriteMode.WRITEBACK)
+    await rig.start(nursery)
+    assert (await rig.names("/s/a"), await rig.names("/s/b")) == ([], [])
+    page = nas.gate("list_dir", path="/s/b", after=True)
+    nursery.start_soon(rig.fs.refresh, "/s/b")
+    await page.reached.wait()
+    nas.meet_nothing_more()
+    await trio.sleep(10)
+    assert nas.files() == {"/s/b/y": b"content"}
+    page.open()  # an answer from before that
+    assert (await rig.names("/s/a"), await rig.names("/s/b")) == ([], ["y"])
+
+
+async def test_a_file_that_a_listing_met_in_its_new_place_before_its_rename_was_answered_is_there_once(
+    durable: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And when it goes on from there, no second one stays behind."""
+    nas.file("/s/a/x", b"content")
+    assert (await durable.names("/s/a"), await durable.names("/s/b")) == (["x"], [])
+    move = nas.move
+
+    async def slow(path: str, dest_dir: str, *, overwrite: bool) -> None:
+        await move(path, dest_dir, overwrite=overwrite)
+        await durable.fs.refresh("/s/b")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nas, "move", slow)
+        await durable.rename("/s/a/x", "/s/b/x")
+    assert await durable.names("/s/b") == ["x"]
+    known = len(durable.fs.inodes)
+    await durable.rename("/s/b/x", "/s/a/x")
+    assert (await durable.names("/s/a"), await durable.names("/s/b")) == (["x"], [])
+    assert len(durable.fs.inodes) == known == 4
