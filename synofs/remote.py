@@ -149,6 +149,9 @@ class RemoteStore(Protocol):
         Raises `Exists` when something is there and `overwrite` is false.
         """
 
+    def begin_upload(self, path: str, *, overwrite: bool) -> GrowingUpload | None:
+        """Begin to send a file that is still being written. Nothing is asked yet. None where that is impossible."""
+
     async def make_dir(self, path: str) -> RemoteEntry:
         """Make one folder. Raises `Exists`, `NotFound` (no parent)."""
 
@@ -166,6 +169,32 @@ class RemoteStore(Protocol):
 
     async def md5(self, path: str) -> str:
         """MD5 of a file in hex, computed on the NAS."""
+
+
+class GrowingUpload(Protocol):
+    """A file whose beginning is sent while the rest is being written. Nothing is at `path` before `finish`.
+
+    One call at a time. After a call that failed or was cancelled it is of no use, and `finish` raises `BeginningLost`.
+    """
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def overwrite(self) -> bool: ...
+
+    @property
+    def sent(self) -> int:
+        """The NAS has so many bytes."""
+
+    async def append(self, source: BinaryIO, end: int, size: int, mtime_ns: int) -> None:
+        """Send the bytes of `source` from `sent` to at most `end`, which is less than `size`, the size so far."""
+
+    async def finish(self, source: BinaryIO, size: int, mtime_ns: int) -> None:
+        """Send the rest of `source`: as `upload`, the whole file is at `path` then.
+
+        Raises `BeginningLost` when nothing has arrived, and the whole has to be sent.
+        """
 
 
 class RemoteError(Exception):
@@ -273,6 +302,10 @@ class Overloaded(Unavailable):
 
 class ShortBody(Unavailable):
     """Fewer bytes came than were announced."""
+
+
+class BeginningLost(Unavailable):
+    """The NAS has not kept what was sent of a file so far, or does not go on with it. Nothing is under its name."""
 
 
 class BadAnswer(Unavailable):

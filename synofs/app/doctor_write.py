@@ -240,6 +240,28 @@ async def _folder_times(bench: Bench) -> dict[str, int]:
     return {name: int(times.get(name, 0)) for name in ("mtime", "ctime")}
 
 
+async def write_growing(bench: Bench) -> str:
+    """A file in slices may grow after its first one: then a big file is sent while it is still being written."""
+    advice = "big files are sent when they are closed, and no earlier"
+    pieces = [hashlib.sha256(bytes([number])).digest() * 100 for number in range(3)]
+    headers, sent = {"X-TYPE-NAME": "SLICEUPLOAD"}, 0
+    try:
+        for number, piece in enumerate(pieces):
+            sent += len(piece)
+            is_last = number == len(pieces) - 1
+            headers["X-FILE-SIZE"] = str(sent if is_last else sent + 1)
+            headers["X-FILE-CHUNK-END"] = "true" if is_last else "false"
+            reply = unwrap("Upload", await bench.upload("growing", piece, headers=headers))
+            headers["X-TMP-FILE"] = str(reply.get("tmpfile", ""))
+    except (Refused, ValueError) as exc:
+        raise Failed(str(exc), advice) from exc
+    entry = await bench.look("growing")
+    content = b"".join(pieces)
+    if entry is None or size_of(entry) != sent or await _md5(bench, "growing") not in (None, _digest(content)):
+        raise Failed("it arrived in part, or wrong", advice)
+    return "in three slices, whole"
+
+
 # ----- names and places -----------------------------------------------------------------------------------------------
 
 
@@ -354,6 +376,7 @@ WRITE_CHECKS: tuple[Callable[[Bench], Awaitable[str]], ...] = (
     write_md5,
     write_slices,
     write_folder_time,
+    write_growing,
     write_removed,
 )
 

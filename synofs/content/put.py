@@ -28,14 +28,26 @@ import trio
 
 from synofs.content.conflicts import conflict_name
 from synofs.content.digest import md5_of
+from synofs.content.headstart import HeadStart
 from synofs.content.hidden import HiddenFolders
 from synofs.content.stagedfile import Attempt, Frozen, StagedFile
-from synofs.remote import Changed, Exists, Fingerprint, NotFound, RemoteEntry, RemoteStore, ShortBody, Unsupported
+from synofs.remote import (
+    BeginningLost,
+    Changed,
+    Exists,
+    Fingerprint,
+    NotFound,
+    RemoteEntry,
+    RemoteStore,
+    ShortBody,
+    Unsupported,
+)
 
 log = logging.getLogger(__name__)
 
 _CONFLICT_COPIES = 100  # of one file within a minute
 _SECOND = 10**9
+_PROVED_BY_SIZE_BYTES = 4 * 1024**3  # above it, as for any file in slices, the MD5 is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +80,12 @@ class Putter:
         self._hidden = hidden
         self._confirm = confirm
 
-    async def put(self, staged: StagedFile, path: str, frozen: Frozen) -> Placed:
-        """Put the frozen bytes of `staged` at `path`. Raises `RemoteError`; nothing is lost then."""
-        job = _Job(staged, path, frozen)
+    async def put(self, staged: StagedFile, path: str, frozen: Frozen, head: HeadStart | None = None) -> Placed:
+        """Put the frozen bytes of `staged` at `path`; some may have been sent already (`head`).
+
+        Raises `RemoteError`; nothing is lost then.
+        """
+        job = _Job(staged, path, frozen, head)
         if staged.attempt is not None:
             placed = await self._after_attempt(job, staged.attempt)
             if placed is not None:
@@ -188,6 +203,17 @@ class Putter:
 
     async def _upload(self, job: _Job, path: str, *, overwrite: bool) -> None:
         source = job.frozen.source
+        if job.head is not None and job.head.leads_to(path, overwrite=overwrite):
+            try:
+                await job.head.finish(source, job.size, job.frozen.mtime_ns)
+            except BeginningLost as error:
+                log.info("%s: sent as a whole: %s", job.path, error)
+            else:
+                if job.size > _PROVED_BY_SIZE_BYTES and await self._store.md5(path) != await job.md5():
+                    raise ShortBody("the NAS has other bytes than were uploaded", path=path)
+                return
+            finally:
+                job.head = None
         source.seek(0)
         await self._store.upload(path, source, job.size, job.frozen.mtime_ns, overwrite=overwrite)
 
@@ -231,7 +257,8 @@ class Putter:
 class _Job:
     """One attempt to put one file."""
 
-    def __init__(self, staged: StagedFile, path: str, frozen: Frozen) -> None:
+    def __init__(self, staged: StagedFile, path: str, frozen: Frozen, head: HeadStart | None) -> None:
+        self.head = head
         self.staged = staged
         self.path = path
         self.frozen = frozen

@@ -27,6 +27,7 @@ import trio
 from synofs.content import rangelog
 from synofs.content.digest import md5_of
 from synofs.content.errors import StagedFileClosed
+from synofs.content.headstart import HeadStart
 from synofs.content.journal import Row
 from synofs.content.ranges import RangeSet
 from synofs.content.stagingdisk import Label, StagingDisk
@@ -84,6 +85,8 @@ class StagedFile:
         self.base_unsaved = False  # the journal does not know of `base` yet
         self.unlinked = False  # nobody will send it; its bytes end with the last handle
         self.reserved_bytes = 0  # of the budget
+        self.head: HeadStart | None = None
+        self.is_appended_only = self.size == 0  # written from its beginning to its end, so far
         self._thawed = False  # the bytes that an upload reads lie in an older data file
         self._sealed_generation = -1
         self._sealed_size = row.size  # a shorter data file is damaged
@@ -224,6 +227,8 @@ class StagedFile:
     def _before_write(self, offset: int | None, length: int) -> int:
         self._need_open()
         start = self.size if offset is None else offset
+        if start != self.size:
+            self._leave_order(start)
         self._reserve(start + length, length)
         return start
 
@@ -231,6 +236,23 @@ class StagedFile:
         self.size = max(self.size, end)
         self._unsynced_bytes += end - start
         self._changed()
+
+    def _leave_order(self, start: int) -> None:
+        """It is about to change elsewhere than at its end."""
+        self.is_appended_only = False
+        if self.head is not None and start < self.head.end:
+            self._void_head()
+
+    def _void_head(self) -> None:
+        if self.head is not None:
+            self.head.void()
+            self.head = None
+
+    def take_head(self) -> HeadStart | None:
+        """The upload goes on from there. To be called right after `freeze`: later changes do not concern it."""
+        head, self.head = self.head, None
+        self.is_appended_only = False
+        return head
 
     def _reserve(self, size: int, write_bytes: int) -> None:
         self._log_cut()
@@ -261,6 +283,7 @@ class StagedFile:
         async with self._changing:
             await self._prepare()
             self._need_open()
+            self._leave_order(size)
             if size >= self.size:
                 self._reserve(size, 0)
                 os.ftruncate(self._fd, size)
@@ -434,15 +457,20 @@ class StagedFile:
         """The bytes as they are now, to be read by one upload. `unfreeze` must follow."""
         async with self._changing:
             self._need_open()
-            fd = os.open(self._disk.data_path(self.data_name), os.O_RDONLY | os.O_CLOEXEC)
+            source = self.open_source()
             self.frozen = True
             return Frozen(
-                os.fdopen(fd, "rb", buffering=0),
+                source,
                 self.size,
                 self.effective_mtime_ns,
                 self.generation,
                 self.data_name,
             )
+
+    def open_source(self) -> BinaryIO:
+        """The data file for an upload, with a position of its own."""
+        fd = os.open(self._disk.data_path(self.data_name), os.O_RDONLY | os.O_CLOEXEC)
+        return os.fdopen(fd, "rb", buffering=0)
 
     async def unfreeze(self, frozen: Frozen) -> None:
         """The upload has ended, well or not."""
@@ -516,6 +544,7 @@ class StagedFile:
         if self._changing.locked() or self._sealing.locked():
             return False
         self._ended = True
+        self._void_head()
         close_all(self._take_descriptors())
         return True
 
@@ -523,12 +552,14 @@ class StagedFile:
         """Let go of the data file, after any change that is under way."""
         async with self._changing, self._sealing:
             self._ended = True
+            self._void_head()
             # The end of a large file that has no name takes its time.
             await self._disk.run_bulk(close_all, self._take_descriptors())
 
     def close_at_once(self) -> None:
         """The same where nobody else has it: recovery failed, or its beginning."""
         self._ended = True
+        self._void_head()
         close_all(self._take_descriptors())
 
 

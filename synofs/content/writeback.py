@@ -119,6 +119,10 @@ class Writeback(Generic[_T]):
         """What waits for the NAS, not counting files that are still being written."""
         return sum(entry.state is not State.IDLE for entry in self._entries.values())
 
+    @property
+    def paused(self) -> bool:
+        return bool(self._paused)
+
     # ----- changing ---------------------------------------------------------------------------------------------
 
     def add(self, item: _T, name: str) -> None:

@@ -39,6 +39,7 @@ from synofs.filestation.upload import Uploader, UploadOptions
 from synofs.filestation.wire import Counters, Wire
 from synofs.remote import (
     BadAnswer,
+    GrowingUpload,
     NotANas,
     OnData,
     OnListed,
@@ -280,6 +281,9 @@ class FileStationClient:
         on_progress: OnProgress | None = None,
     ) -> None:
         await self._uploader.upload(path, source, size, mtime_ns, overwrite=overwrite, on_progress=on_progress)
+
+    def begin_upload(self, path: str, *, overwrite: bool) -> GrowingUpload | None:
+        return self._uploader.begin(path, overwrite=overwrite)
 
     async def make_dir(self, path: str) -> RemoteEntry:
         return await self._changes.make_dir(path)

@@ -1,49 +1,39 @@
-"""Whole files to the NAS.
+"""Files to the NAS.
 
-One POST for a file up to the size that DSM's own pages send in one; above it the slices that they send, a protocol
-that is not documented: the server appends each slice to a temporary file and knows no positions. So a slice is
-never sent twice once it may have arrived (the whole upload fails instead), and the file is compared by size and MD5
-at the end.
+One POST for a file up to the size that DSM's own pages send in one. In slices (`filestation/slices.py`): a file above
+that size, which is compared by size and MD5 at the end, and one that begins to be sent before it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import posixpath
-import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
-
-import msgspec
 
 from synofs.filestation import calls
 from synofs.filestation.caller import Attempt, Caller
 from synofs.filestation.changes import Changes
 from synofs.filestation.multipart import Digest, MultipartFile, fits_filename
 from synofs.filestation.parsing import Listing, entry_of, is_missing, matched
+from synofs.filestation.slices import Slices, Stretch, Uploaded
 from synofs.filestation.wire import Counters
-from synofs.remote import Exists, OnProgress, RemoteError, ShortBody, Unavailable
-
-_LOST_TEMPORARY_FILE = 401
-_TMPFILE = re.compile(r"[\x21-\x7e]+")  # it goes into a header
+from synofs.remote import Exists, OnProgress, RemoteError, ShortBody
 
 
 @dataclass(frozen=True)
 class UploadOptions:
     max_post_bytes: int = 4 * 1024**3 - 4096  # MAX_POST_FILESIZE of DSM's FileUploader.js
     slice_bytes: int = 10 * 1024**2  # likewise
+    # Of a file that begins to be sent before it ends; each slice costs a round trip in which nothing moves.
+    longest_slice_bytes: int = 256 * 1024**2
     stall_seconds: float = 60.0  # without any progress
     # The NAS answers when it has put the whole body where it belongs: at worst it copies it there once more.
     answer_seconds: float = 60.0
     copied_bytes_per_second: float = 2 * 1024**2
-
-
-class _Uploaded(msgspec.Struct, frozen=True):
-    skipped: bool = msgspec.field(name="blSkip", default=False)
-    tmpfile: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +80,15 @@ class Uploader:
         overwrite: bool,
         on_progress: OnProgress | None = None,
     ) -> None:
-        progress = _Progress(self._counters, on_progress)
+        progress = self.progress(on_progress)
         file = _File(path, source, source.tell(), size, mtime_ns, overwrite)
         if fits_filename(posixpath.basename(path)):
             await self._send(file, progress)
         else:
             await self._send_under_another_name(file, progress)
+
+    def progress(self, on_progress: OnProgress | None) -> _Progress:
+        return _Progress(self._counters, on_progress)
 
     async def _send_under_another_name(self, file: _File, progress: _Progress) -> None:
         """A quote or a line's end in the name cannot be said in an upload, but in a Rename.
@@ -119,34 +112,22 @@ class Uploader:
         if file.size > self._options.max_post_bytes:
             await self._send_in_slices(file, progress)
             return
-        reply, _ = await self._post(file, progress, 0, file.size, {})
+        reply, _ = await self.post(file, progress, Stretch(0, file.size))
         if reply.skipped:
             raise Exists("something is there already", path=file.path)
 
     async def _send_in_slices(self, file: _File, progress: _Progress) -> None:
-        digest: Digest | None = hashlib.md5(usedforsecurity=False)
-        headers = {"X-TYPE-NAME": "SLICEUPLOAD", "X-FILE-SIZE": str(file.size)}
-        position = 0
-        while position < file.size:
-            length = min(self._options.slice_bytes, file.size - position)
-            is_last = position + length == file.size
-            headers["X-FILE-CHUNK-END"] = "true" if is_last else "false"
-            try:
-                reply, digest = await self._post(file, progress, position, length, headers, digest)
-            except RemoteError as exc:
-                if position and exc.code == _LOST_TEMPORARY_FILE:
-                    text = "the NAS lost the first part of the upload"
-                    raise Unavailable(text, path=file.path, code=exc.code) from exc
-                raise
-            if reply.skipped:
-                raise Exists("something is there already", path=file.path)
-            if not is_last:
-                if not _TMPFILE.fullmatch(reply.tmpfile or ""):
-                    raise Unavailable("the NAS does not continue the upload", path=file.path)
-                headers["X-TMP-FILE"] = reply.tmpfile or ""
-            position += length
-        assert digest is not None
-        await self._compare(file, digest.hexdigest())
+        digest: Digest = hashlib.md5(usedforsecurity=False)
+        slices = Slices(lambda stretch: self.post(file, progress, stretch), file.path, digest)
+        await slices.finish(file.size, self._options.slice_bytes)
+        assert slices.digest is not None
+        await self._compare(file, slices.digest.hexdigest())
+
+    def begin(self, path: str, *, overwrite: bool) -> GrowingFile | None:
+        """Begin to send a file that is still being written; None if its name cannot be said in an upload."""
+        if not fits_filename(posixpath.basename(path)):
+            return None
+        return GrowingFile(self, path, overwrite, self._options.longest_slice_bytes)
 
     async def _compare(self, file: _File, md5: str) -> None:
         listing = await self._caller.call(calls.get_info([file.path]), Listing)
@@ -156,37 +137,29 @@ class Uploader:
         if await self._changes.md5(file.path) != md5:
             raise ShortBody("the NAS has other bytes than were uploaded", path=file.path)
 
-    async def _post(
-        self,
-        file: _File,
-        progress: _Progress,
-        position: int,
-        length: int,
-        headers: Mapping[str, str],
-        digest: Digest | None = None,
-    ) -> tuple[_Uploaded, Digest | None]:
+    async def post(self, file: _File, progress: _Progress, stretch: Stretch) -> tuple[Uploaded, Digest | None]:
         """One request with one stretch of the file, and the digest of all up to its end."""
         call = calls.upload(file.path)
         folder, name = posixpath.split(file.path)
 
-        async def attempt(this: Attempt) -> tuple[_Uploaded, Digest | None]:
+        async def attempt(this: Attempt) -> tuple[Uploaded, Digest | None]:
             boundary = f"synofs-{secrets.token_hex(16)}"
             body = MultipartFile(
                 boundary,
                 self._fields(folder, file),
                 name,
                 file.source,
-                file.start + position,
-                length,
-                on_sent=lambda sent: progress.reached(position + sent),
-                digest=digest,
+                file.start + stretch.position,
+                stretch.length,
+                on_sent=lambda sent: progress.reached(stretch.position + sent),
+                digest=stretch.digest,
             )
             reply = await self._caller.wire.post_file(
                 call,
-                _Uploaded,
+                Uploaded,
                 this.session,
                 body,
-                headers={"Content-Type": f"multipart/form-data; boundary={boundary}", **headers},
+                headers={"Content-Type": f"multipart/form-data; boundary={boundary}", **stretch.headers},
                 answer_seconds=self._answer_seconds(file.size),
                 stall_seconds=self._options.stall_seconds,
                 fresh_connection=this.fresh_connection,
@@ -212,3 +185,31 @@ class Uploader:
 
     def _answer_seconds(self, size: int) -> float:
         return self._options.answer_seconds + size / self._options.copied_bytes_per_second
+
+
+class GrowingFile:
+    """A `GrowingUpload`: a file whose beginning is sent while the rest is being written."""
+
+    def __init__(self, uploader: Uploader, path: str, overwrite: bool, longest_slice_bytes: int) -> None:
+        self.path = path
+        self.overwrite = overwrite
+        self._uploader = uploader
+        self._progress = uploader.progress(None)
+        self._longest_slice_bytes = longest_slice_bytes
+        self._slices = Slices(self._post, path)
+        self._file = _File(path, io.BytesIO(), 0, 0, None, overwrite)
+
+    @property
+    def sent(self) -> int:
+        return self._slices.sent
+
+    async def append(self, source: BinaryIO, end: int, size: int, mtime_ns: int) -> None:
+        self._file = replace(self._file, source=source, size=size, mtime_ns=mtime_ns)
+        await self._slices.append(min(end - self.sent, self._longest_slice_bytes), size)
+
+    async def finish(self, source: BinaryIO, size: int, mtime_ns: int) -> None:
+        self._file = replace(self._file, source=source, size=size, mtime_ns=mtime_ns)
+        await self._slices.finish(size, self._longest_slice_bytes)
+
+    async def _post(self, stretch: Stretch) -> tuple[Uploaded, Digest | None]:
+        return await self._uploader.post(self._file, self._progress, stretch)

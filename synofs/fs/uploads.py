@@ -103,11 +103,14 @@ class Uploads:
         except Changed:
             await self._complete_from_theirs(inode, staged)
         frozen = await staged.freeze()
+        head = staged.take_head()
         try:
-            placed = await self._putter.put(staged, inode.path(), frozen)
+            placed = await self._putter.put(staged, inode.path(), frozen, head)
             staged.placed(placed.fingerprint, placed.md5)
             staged.sent_generation = frozen.generation
         finally:
+            if head is not None:
+                head.close()
             with trio.CancelScope(shield=True):
                 await staged.unfreeze(frozen)
         if placed.conflict:

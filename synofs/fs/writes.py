@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import trio
@@ -25,6 +25,7 @@ from synofs.content.errors import StagedFileClosed
 from synofs.content.journal import Changes
 from synofs.content.put import PutOptions, Putter
 from synofs.content.reader import Reader
+from synofs.content.sendahead import SendAhead, SendAheadOptions
 from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
 from synofs.content.writeback import Writeback, WritebackOptions
@@ -60,6 +61,7 @@ class WriteOptions:
     linger_seconds: float = 0.5  # writeback: time for a rename or utimens that follows a close
     patience_seconds: float = 30.0  # close and fsync give up after so long without a success
     check_seconds: float = 60.0  # how long a folder that may be written to is believed to stay so
+    sendahead: SendAheadOptions = field(default_factory=SendAheadOptions)  # durable only: nobody else waits
     silent_seconds: float = 60.0  # a change is given up when the NAS has shown no sign of life for so long
 
 
@@ -93,6 +95,7 @@ class Writes:
             lambda inode, error: self.uploads.refused(inode, error),
             WritebackOptions(in_flight=options.in_flight),
         )
+        self._sendahead = SendAhead(store, self.leftovers.uploads, lambda: not self.queue.paused, options.sendahead)
         self.dirty = DirtyFiles(table, self.queue)
         self.placing = NumberedLocks()
         self.patience = Patience(PatienceOptions(options.silent_seconds))
@@ -114,6 +117,8 @@ class Writes:
                 await self._attach_recovered(staged)
             nursery.start_soon(self.area.serve)
             nursery.start_soon(self._confirmer.run)
+            if self.durable:
+                await nursery.start(self._sendahead.run)
             await nursery.start(self.patience.run)
             await nursery.start(self.queue.run)
             task_status.started()
@@ -266,6 +271,7 @@ class Writes:
             except StagedFileClosed:
                 await trio.lowlevel.checkpoint()  # sent, or put aside, while we waited: begin anew
         self.dirty.show(inode)
+        self._sendahead.grew(staged)
 
     async def truncate(self, inode: Inode, size: int, version: Fingerprint | None = None) -> None:
         """`version`: as for `write`."""

@@ -67,6 +67,7 @@ ERRNO_TABLE: dict[type[Exception], Verdict] = {
     remote.TimedOut: Verdict(errno.ETIMEDOUT, _TELL),
     remote.Overloaded: Verdict(errno.EBUSY, _TELL),
     remote.ShortBody: Verdict(errno.EIO, _TELL),
+    remote.BeginningLost: Verdict(errno.EIO, _TELL),
     remote.BadAnswer: Verdict(errno.EIO, _TELL),
     remote.NotANas: Verdict(errno.EIO, _TELL),
     remote.CertificateRefused: Verdict(errno.EACCES, _TELL),

@@ -54,6 +54,7 @@ class Nas:
         self.faults = FaultList()
         # Files that arrive in slices: the name the client knows, and the file on disk.
         self.slices: dict[str, str] = {}
+        self.slice_sizes: dict[str, str | None] = {}  # announced with the first slice
         self.slice_numbers = itertools.count(1)
         # Held by whatever looks whether a name is taken and then takes it.
         self.changes = threading.Lock()

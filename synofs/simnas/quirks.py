@@ -84,6 +84,12 @@ class Quirks:
     download_gzip: str = _quirk("off", "on", about="whole downloads are compressed when the client offers it")
     overwrite_absent: str = _quirk("414", "1805", about="Upload onto an existing file without `overwrite`")
     chunked_upload: str = _quirk("accepted", "1800", about="Upload without Content-Length (1800: DSM 5.2)")
+    slices: str = _quirk(
+        "appended",
+        "one-size",
+        "unknown",
+        about="a file in slices: put together; refused if the announced size changes; each slice taken for a file",
+    )
     upload_replaces: str = _quirk(
         "atomically",
         "in-place",

@@ -110,6 +110,9 @@ class MemoryStore:
         if on_progress is not None:
             on_progress(size)
 
+    def begin_upload(self, path: str, *, overwrite: bool) -> Growing:
+        return Growing(self, path, overwrite)
+
     async def make_dir(self, path: str) -> RemoteEntry:
         await trio.lowlevel.checkpoint()
         self._need_folder(path)
@@ -181,3 +184,23 @@ class MemoryStore:
             self.content[moved] = self.content.pop(known)
             if known in self.mtimes_ns:
                 self.mtimes_ns[moved] = self.mtimes_ns.pop(known)
+
+
+class Growing:
+    """A file that is sent in parts."""
+
+    def __init__(self, store: MemoryStore, path: str, overwrite: bool) -> None:
+        self.path = path
+        self.overwrite = overwrite
+        self.sent = 0
+        self._store = store
+
+    async def append(self, source: BinaryIO, end: int, size: int, mtime_ns: int) -> None:
+        await trio.lowlevel.checkpoint()
+        assert self.sent < end < size
+        self.sent = end
+
+    async def finish(self, source: BinaryIO, size: int, mtime_ns: int) -> None:
+        source.seek(0)
+        await self._store.upload(self.path, source, size, mtime_ns, overwrite=self.overwrite)
+        self.sent = size

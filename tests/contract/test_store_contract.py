@@ -292,6 +292,37 @@ async def test_what_is_there_is_replaced_only_on_request(far: FarSide, size: int
     assert far.read(f"{far.root}/file") == revealing(size)
 
 
+async def test_a_file_may_be_sent_while_it_grows(far: FarSide) -> None:
+    path, content = f"{far.root}/grows", revealing(300_000)
+    growing = far.store.begin_upload(path, overwrite=False)
+    assert growing is not None
+    await growing.append(io.BytesIO(content[:200_000]), 150_000, 200_000, 1_500_000_000 * 10**9)
+    await growing.append(io.BytesIO(content[:250_000]), 249_999, 250_000, 1_500_000_000 * 10**9)
+    assert growing.sent == 249_999
+    assert await entry_at(far, path) is None  # nothing is to be seen before its end
+    await growing.finish(io.BytesIO(content), len(content), 1_600_000_000 * 10**9)
+    entry = await entry_at(far, path)
+    assert entry is not None
+    assert entry.mtime_ns == 1_600_000_000 * 10**9
+    assert await read(far, path, 0, len(content), entry.size) == content
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_file_that_grows_replaces_only_on_request(far: FarSide, overwrite: bool) -> None:
+    path, content = f"{far.root}/f", revealing(1000)
+    far.put(path, b"old")
+    growing = far.store.begin_upload(path, overwrite=overwrite)
+    assert growing is not None
+    refused = False
+    try:
+        await growing.append(io.BytesIO(content), 500, 1000, 0)
+        await growing.finish(io.BytesIO(content), 1000, 0)
+    except remote.Exists:  # the first slice may tell already
+        refused = True
+    assert refused != overwrite
+    assert (await entry_at(far, path)).size == (1000 if overwrite else 3)
+
+
 async def test_an_upload_needs_its_folder(far: FarSide) -> None:
     with pytest.raises(remote.NotFound):
         await upload(far, f"{far.root}/none/file", b"x")

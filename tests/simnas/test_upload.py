@@ -443,6 +443,27 @@ def test_a_slice_sent_twice_is_there_twice(nas: Any, share: Path) -> None:
     assert (share / "f").read_bytes() == b"onetwotwoend"
 
 
+def test_a_file_may_grow_while_it_comes_in_slices(nas: Any, share: Path) -> None:
+    tmp_file = nas.upload("/media", "f", b"one", headers=slice_headers(4, False)).data["tmpfile"]
+    nas.upload("/media", "f", b"two", headers=slice_headers(7, False, tmp_file), mtime=1_500_000_000_000)
+    nas.upload("/media", "f", b"end", headers=slice_headers(9, True, tmp_file), mtime=1_600_000_000_000)
+    assert (share / "f").read_bytes() == b"onetwoend"
+    assert (share / "f").stat().st_mtime == 1_600_000_000
+
+
+def test_a_nas_may_insist_on_the_size_announced_first(start: Any) -> None:
+    nas = start("--quirk", "slices=one-size")
+    tmp_file = nas.upload("/media", "f", b"one", headers=slice_headers(4, False)).data["tmpfile"]
+    assert nas.upload("/media", "f", b"end", headers=slice_headers(6, True, tmp_file)).code == 1800
+    assert nas.upload("/media", "f", b"e", headers=slice_headers(4, True, tmp_file)).data["file"] == "f"
+
+
+def test_a_nas_that_knows_no_slices_takes_the_first_for_the_file(start: Any) -> None:
+    nas = start("--quirk", "slices=unknown")
+    assert "tmpfile" not in nas.upload("/media", "f", b"one", headers=slice_headers(9, False)).data
+    assert nas.names("/media") == ["f"]
+
+
 def test_what_came_of_a_broken_slice_stays_in_the_file(nas: Any, share: Path, multipart: Any) -> None:
     tmp_file = nas.upload("/media", "f", b"one", headers=slice_headers(9, False)).data["tmpfile"]
     body = multipart([("path", "/media")], "f", b"t" * 3_000_000)

@@ -117,7 +117,7 @@ async def _open(call: Call, form: Form, filename: str) -> Response | None:
     early = await strike.strike(call, struck)
     if early is not None:
         return early
-    slice_ = SliceHeaders.of(call.request)
+    slice_ = SliceHeaders.of(call.request) if call.nas.quirks.slices != "unknown" else None
     opened = await call.nas.on_disk(_open_target, call, form.texts, filename, slice_)
     if opened is None:
         form.skipped = filename
@@ -133,13 +133,15 @@ class SliceHeaders:
 
     last: bool
     tmp_file: str | None
+    size: str | None  # of the whole file, so far
 
     @staticmethod
     def of(request: Request) -> SliceHeaders | None:
         headers = request.headers
         if headers.get("x-type-name", "").upper() != "SLICEUPLOAD":
             return None
-        return SliceHeaders(headers.get("x-file-chunk-end", "true").lower() == "true", headers.get("x-tmp-file"))
+        last = headers.get("x-file-chunk-end", "true").lower() == "true"
+        return SliceHeaders(last, headers.get("x-tmp-file"), headers.get("x-file-size"))
 
 
 def _open_target(call: Call, texts: dict[str, str], filename: str, slice_: SliceHeaders | None) -> Target | None:
@@ -162,6 +164,8 @@ def _open_target(call: Call, texts: dict[str, str], filename: str, slice_: Slice
         spool = slices.get(slice_.tmp_file)
         if spool is None or not os.path.exists(spool):
             raise ApiError(401)
+        if call.nas.quirks.slices == "one-size" and slice_.size != call.nas.slice_sizes.get(slice_.tmp_file):
+            raise ApiError(1800)
         replaces = _may_write(call, location, texts.get("overwrite")) == "replace"
         return Target(call, location, spool, open(spool, "ab"), replaces, slice_, slice_.tmp_file)
     may = _may_write(call, location, texts.get("overwrite"))
@@ -172,6 +176,7 @@ def _open_target(call: Call, texts: dict[str, str], filename: str, slice_: Slice
         if slice_ is not None:
             tmp_file = f"slice.{next(call.nas.slice_numbers)}.0.{os.getpid()}"
             spool = slices[tmp_file] = spool_name(location.parent_real, tmp_file)
+            call.nas.slice_sizes[tmp_file] = slice_.size
             return Target(call, location, spool, open(spool, "wb"), replaces, slice_, tmp_file)
         if call.nas.quirks.upload_replaces == "in-place":
             file = open(location.real, "wb" if replaces else "xb")  # noqa: SIM115 - Target closes it
@@ -276,6 +281,7 @@ class Target:
         if self._slice is not None and not self._slice.last:
             return {"blSkip": False, "progress": 1, "tmpfile": self._tmp_file}
         self._call.nas.slices.pop(self._tmp_file, None)
+        self._call.nas.slice_sizes.pop(self._tmp_file, None)
         try:
             await self._call.nas.on_disk(self._put_in_place, texts)
         except ApiError:

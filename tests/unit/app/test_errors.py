@@ -31,7 +31,7 @@ def test_exit_codes_are_unique_and_none_is_success() -> None:
 
 def test_every_refused_sign_in_and_every_way_not_to_be_heard_has_a_row_of_its_own() -> None:
     own = {remote.SignInRefused, remote.CertificateRefused, remote.NotANas}
-    shared = (remote.ShortBody,)  # cannot happen before there is a mount
+    shared = (remote.ShortBody, remote.BeginningLost, remote.Away)  # cannot happen before there is a mount
     for kind in remote_errors():
         if issubclass(kind, (*own, remote.Unavailable)) and kind not in shared:
             assert kind in OF_REMOTE_ERROR, kind

@@ -11,11 +11,13 @@ import hashlib
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 import trio
 
 from synofs.remote import (
+    BeginningLost,
     Changed,
     Exists,
     Fingerprint,
@@ -94,6 +96,7 @@ class Nas:
         self.keeps_mtimes = True
         self.ignores_case = False
         self.free_bytes = 10**12
+        self.slices = ""  # or what the NAS knows of them: "nothing of slices", "the first size only"
         self._meetings: list[Meeting] = []
         for share in shares:
             self.folder(f"/{share}")
@@ -273,6 +276,10 @@ class Nas:
         on_progress: OnProgress | None = None,
     ) -> None:
         await self._call("upload", path, size)
+        self.put(path, source, size, mtime_ns, overwrite=overwrite)
+        await self._done("upload", path)
+
+    def put(self, path: str, source: BinaryIO, size: int, mtime_ns: int | None, *, overwrite: bool) -> None:
         self._need_folder(path)
         there = self.nodes.get(path)
         if there is not None and (not overwrite or there.content is None):
@@ -281,7 +288,9 @@ class Nas:
         assert len(content) == size
         mtime = self.now_ns() if mtime_ns is None or not self.keeps_mtimes else mtime_ns // SECOND * SECOND
         self.nodes[path] = Node(content, mtime, self.now_ns())
-        await self._done("upload", path)
+
+    def begin_upload(self, path: str, *, overwrite: bool) -> Growing:
+        return Growing(self, path, overwrite)
 
     async def make_dir(self, path: str) -> RemoteEntry:
         await self._call("make_dir", path)
@@ -331,3 +340,51 @@ class Nas:
         if content is None:
             raise IsADirectory("a folder", path=path)
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+class Growing:
+    """A file that comes in slices. What it consists of is what was sent, whatever the source says later."""
+
+    def __init__(self, nas: Nas, path: str, overwrite: bool) -> None:
+        self.path = path
+        self.overwrite = overwrite
+        self._nas = nas
+        self._bytes = bytearray()
+        self._usable = True
+        self._first_size: int | None = None
+
+    @property
+    def sent(self) -> int:
+        return len(self._bytes)
+
+    async def append(self, source: BinaryIO, end: int, size: int, mtime_ns: int) -> None:
+        assert self.sent < end < size
+        self._take(source, end)
+        await self._nas._call("append", self.path, end)
+        if self._nas.slices == "nothing of slices":
+            self._nas.put(self.path, BytesIO(self._bytes), len(self._bytes), mtime_ns, overwrite=self.overwrite)
+            raise BeginningLost("it does not go on", path=self.path)
+        self._first_size = self._first_size or size
+        await self._nas._done("append", self.path)
+        self._usable = True
+
+    async def finish(self, source: BinaryIO, size: int, mtime_ns: int) -> None:
+        before = self.sent
+        self._take(source, size)
+        assert self.sent > before
+        await self._nas._call("finish", self.path, size - before)
+        if self._nas.slices == "the first size only" and size != self._first_size:
+            raise BeginningLost("another size", path=self.path)
+        whole = BytesIO(self._bytes)
+        self._nas.put(self.path, whole, size, mtime_ns, overwrite=self.overwrite)
+        await self._nas._done("finish", self.path)
+
+    def _take(self, source: BinaryIO, end: int) -> None:
+        if not self._usable:
+            raise BeginningLost("broken off before", path=self.path)
+        self._usable = False
+        source.seek(self.sent)
+        wanted = end - self.sent
+        data = source.read(wanted)
+        assert len(data) == wanted
+        self._bytes += data

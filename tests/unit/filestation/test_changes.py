@@ -495,6 +495,42 @@ async def test_a_slice_without_a_usable_continuation(tmpfile: str | None) -> Non
     assert len(nas.posted) == 1
 
 
+async def test_a_growing_file_announces_more_than_it_has_sent_until_its_end(autojump_clock: MockClock) -> None:
+    nas = Uploading()
+    growing = nas.uploader.begin("/s/d/new", overwrite=False)
+    assert growing is not None
+    nas.answers["Upload.upload"] = lambda sent: success({"tmpfile": "t"})
+    await growing.append(io.BytesIO(b"0123"), 3, 4, 5_000_000_000)
+    await growing.append(io.BytesIO(b"01234567"), 6, 8, 6_000_000_000)
+    await growing.finish(io.BytesIO(b"0123456789"), 10, 7_000_000_000)
+    assert [(parts["file"], parts["mtime"]) for parts, _ in nas.posted] == [
+        (b"012", b"5000"), (b"345", b"6000"), (b"6789", b"7000")
+    ]  # fmt: skip
+    assert [(h["X-FILE-SIZE"], h["X-FILE-CHUNK-END"], h.get("X-TMP-FILE")) for _, h in nas.posted] == [
+        ("4", "false", None), ("8", "false", "t"), ("10", "true", "t")
+    ]  # fmt: skip
+    assert growing.sent == 10
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(401, remote.BeginningLost), (1800, remote.BeginningLost), (416, remote.NoSpace)]
+)
+async def test_a_refusal_to_go_on_says_that_nothing_is_there_unless_it_is_about_the_file(
+    autojump_clock: MockClock, code: int, error: type[Exception]
+) -> None:
+    nas = Uploading()
+    growing = nas.uploader.begin("/s/d/new", overwrite=False)
+    assert growing is not None
+    replies = [success({"tmpfile": "t"}), failure(code)]
+    nas.answers["Upload.upload"] = lambda sent: replies.pop(0)
+    await growing.append(io.BytesIO(b"0123"), 3, 4, 0)
+    with pytest.raises(error):
+        await growing.finish(io.BytesIO(b"0123456789"), 10, 0)
+    with pytest.raises(remote.BeginningLost):  # and it is not gone on with
+        await growing.finish(io.BytesIO(b"0123456789"), 10, 0)
+    assert len(nas.posted) == 2
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 async def test_a_name_that_cannot_be_quoted_gets_there_by_renaming(overwrite: bool) -> None:
     nas = Uploading()

@@ -36,6 +36,7 @@ DECIDED = {
     "remote.AddressBlocked": errno.EACCES,
     "remote.Away": errno.EHOSTUNREACH,
     "remote.BadAnswer": errno.EIO,
+    "remote.BeginningLost": errno.EIO,
     "remote.CertificateRefused": errno.EACCES,
     "remote.Changed": errno.ESTALE,
     "remote.Exists": errno.EEXIST,
