@@ -32,6 +32,7 @@ class MountEntry:
     source: str
     fstype: str
     owner_uid: int  # of FUSE mounts: who runs the daemon
+    device_minor: int = 0  # of FUSE mounts: the name of its connection in the kernel
 
 
 def list_mounts(fstype: str | None = FSTYPE) -> list[MountEntry]:
@@ -42,7 +43,10 @@ def list_mounts(fstype: str | None = FSTYPE) -> list[MountEntry]:
         kind, source, options = right.split(" ")[:3]
         if fstype is None or kind == fstype:
             owner = re.search(r"\buser_id=(\d+)", options)
-            mounts.append(MountEntry(_plain(left.split(" ")[4]), _plain(source), kind, int(owner[1]) if owner else 0))
+            uid = int(owner[1]) if owner else 0
+            _, _, device, _, mountpoint, *_ = left.split(" ")
+            minor = int(device.partition(":")[2])
+            mounts.append(MountEntry(_plain(mountpoint), _plain(source), kind, uid, minor))
     return mounts
 
 
@@ -164,11 +168,12 @@ def require_mountpoint(mountpoint: str) -> None:
 # ----- unmounting -----------------------------------------------------------------------------------------------
 
 
-def unmount(mountpoint: str, *, lazy: bool = False) -> None:
-    """Unmount; `lazy` takes it out of sight even while it is in use. Raises `MOUNT_BUSY` or `UNMOUNT_REFUSED`."""
+def unmount(mountpoint: str, *, lazy: bool = False, force: bool = False) -> None:
+    """Unmount; `lazy` takes it out of sight even while it is in use, and `force`, where we are root, ends all calls
+    that wait for its daemon. Raises `MOUNT_BUSY` or `UNMOUNT_REFUSED`."""
     if os.geteuid() == 0:
         # -i: not by way of a helper, -c: without a look at the mountpoint, which may hang.
-        command = ["umount", "-i", "-c", *(["-l"] if lazy else []), "--", mountpoint]
+        command = ["umount", "-i", "-c", *(["-l"] if lazy else []), *(["-f"] if force else []), "--", mountpoint]
     else:
         command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", mountpoint]
     try:

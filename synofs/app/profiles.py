@@ -113,6 +113,16 @@ def find_mounted(text: str) -> MountEntry | None:
     return entry
 
 
+def not_mounted(text: str) -> Failure:
+    """That nothing is mounted on the folder, or the profile's folder, `text`."""
+    profile = None if os.path.isdir(text) else find(text)
+    if profile is None:
+        return Failure(Problem.NOT_MOUNTED, mountpoint=text)
+    folder = profile.mountpoint
+    what = f"the folder of profile {text}, {folder}," if folder is not None else f"the profile {text} has no folder and"
+    return Failure(Problem.NOT_MOUNTED, mountpoint=what)
+
+
 def find(name: str) -> Profile | None:
     """The profile with this name; None where there is none, or where `name` could not be one's."""
     return load().get(name) if NAME.fullmatch(name) else None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synofs.app import profiles, service
+from synofs.app import forced, profiles, service
 from synofs.app.config import Words, parse_seconds, read_mount_options, wrong_option
 from synofs.app.control import ControlClient
 from synofs.app.credentials import find_credentials, saved_sign_ins
@@ -129,7 +129,8 @@ def umount(
         str, typer.Option(metavar="SECONDS", help="How long to wait for uploads (also 90s, 5m, 1h).")
     ] = "10m",
     force: Annotated[
-        bool, typer.Option("--force", help="Do not wait, and unmount even while the folder is in use.")
+        bool,
+        typer.Option("--force", help="Do not wait, and unmount even while the folder is in use or its process hangs."),
     ] = False,
     dead: Annotated[
         bool, typer.Option("--dead", help="Only clear a folder whose synofs process has ended; else do nothing.")
@@ -139,7 +140,8 @@ def umount(
 
     MOUNTPOINT may be the name of a profile. Ctrl-C ends the wait, and the
     folder stays mounted. With --force, what is not sent yet stays in the
-    journal, and is sent after the next mount.
+    journal, and is sent after the next mount; programs that wait for a
+    process that hangs are let go.
 
     Examples:
       synofs umount ~/nas
@@ -153,23 +155,24 @@ def umount(
             _clear(entry)
         return
     if entry is None:
-        raise Failure(Problem.NOT_MOUNTED, mountpoint=mountpoint)
+        raise profiles.not_mounted(mountpoint)
     try:
+        if force:  # what still has files open keeps the process alive, out of sight
+            for line in forced.end(entry):
+                say(line)
+            return
         with ControlClient.connect(entry) as daemon:
-            if force:  # then what still has files open keeps the process alive, out of sight
-                unmount(entry.mountpoint, lazy=True)
-            else:
-                started = time.monotonic()
-                try:  # apart from the unmount, so that Ctrl-C ends the wait and nothing else
-                    wait_for_uploads(daemon, seconds)
-                except Failure as failure:
-                    if failure.problem is not Problem.UPLOADS_FAILED:  # those are safe in the recovery folder
-                        raise
-                seconds = max(0.0, seconds - (time.monotonic() - started))
-                daemon.ask("umount", timeout_seconds=seconds, within_seconds=seconds + 30)
-                daemon.wait_for_end(END_SECONDS)
+            started = time.monotonic()
+            try:  # apart from the unmount, so that Ctrl-C ends the wait and nothing else
+                wait_for_uploads(daemon, seconds)
+            except Failure as failure:
+                if failure.problem is not Problem.UPLOADS_FAILED:  # those are safe in the recovery folder
+                    raise
+            seconds = max(0.0, seconds - (time.monotonic() - started))
+            daemon.ask("umount", timeout_seconds=seconds, within_seconds=seconds + 30)
+            daemon.wait_for_end(END_SECONDS)
     except Failure as failure:
-        if failure.problem is not Problem.DAEMON_GONE and not (force and failure.problem is Problem.NO_ANSWER):
+        if failure.problem is not Problem.DAEMON_GONE:
             raise
         if is_dead(entry.mountpoint):
             _clear(entry)

@@ -17,7 +17,7 @@ from rich.text import Text
 from synofs.app.control import ControlClient
 from synofs.app.errors import Failure, Problem
 from synofs.app.mounts import MountEntry, find_mount_above, list_mounts
-from synofs.app.profiles import find_mounted
+from synofs.app.profiles import find_mounted, not_mounted
 from synofs.cli import options as opt
 from synofs.cli.mounting import read_seconds, wait_for_uploads
 from synofs.cli.terminal import console, format_bytes, format_seconds
@@ -103,7 +103,7 @@ def refresh(
 def _need(mountpoint: str) -> MountEntry:
     entry = find_mounted(mountpoint)
     if entry is None:
-        raise Failure(Problem.NOT_MOUNTED, mountpoint=mountpoint)
+        raise not_mounted(mountpoint)
     return entry
 
 

@@ -347,6 +347,17 @@ class Journal:
             self.db.execute("RELEASE one")
 
 
+def unsent_paths(path: Path) -> list[str]:
+    """What is unsent in the journal of another process, which may be using it. Raises `JournalFailed`."""
+    with _translated():
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            found = db.execute("SELECT path FROM files WHERE refused IS NULL ORDER BY created").fetchall()
+        finally:
+            db.close()
+    return [_text(raw) for (raw,) in found]
+
+
 class _Damaged(sqlite3.DatabaseError):
     """Damage that SQLite finds only when it is asked to look."""
 

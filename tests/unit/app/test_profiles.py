@@ -137,3 +137,13 @@ def test_without_a_folder_the_failure_says_what_is_missing(user: Path) -> None:
             profiles.read_mount(name, {})
         assert caught.value.problem is problem
         assert name in caught.value.line
+
+
+def test_that_a_profile_is_not_mounted_is_said_with_its_name_and_folder(user: Path) -> None:
+    user.write_text('[profiles.home]\nnas = "nas"\nmountpoint = "/mnt/nas"\n[profiles.other]\nnas = "nas"\n')
+    said = {name: profiles.not_mounted(name).line.partition(":")[0] for name in ("home", "other", "nowhere")}
+    assert said == {
+        "home": "the folder of profile home, /mnt/nas, is not a synofs mount",
+        "other": "the profile other has no folder and is not a synofs mount",
+        "nowhere": "nowhere is not a synofs mount",
+    }

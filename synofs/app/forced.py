@@ -1,0 +1,100 @@
+"""`synofs umount --force`: an end to a mount, whatever its process is doing, and what is left of its work.
+
+A process that hangs or is stopped does not answer the programs that wait for it, and they cannot be killed. Only the
+kernel can let them go, by ending the connection: through fusectl (the mounting user may), or for root by umount(2)
+with MNT_FORCE. Where neither is to be had, the folder is free all the same, and they wait until the process has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from synofs.app.control import ControlClient
+from synofs.app.errors import Failure, Problem
+from synofs.app.mounts import MountEntry, unmount
+from synofs.content.cachedir import LAYOUT
+from synofs.content.errors import ContentError
+from synofs.content.journal import unsent_paths
+
+CONNECTIONS = Path("/sys/fs/fuse/connections")
+END_SECONDS = 3.0  # of a process whose connection has ended
+SHOWN = 3
+
+
+def end(entry: MountEntry) -> list[str]:
+    """Unmount without waiting for anything. Returns what was done and what is left, line by line.
+
+    Raises `DAEMON_GONE` (nothing was done then), `NOT_YOURS`, `UNMOUNT_REFUSED`.
+    """
+    try:
+        with ControlClient.connect(entry) as daemon:
+            left = list(_unsent(daemon.daemon_pid))  # while it lives, its files tell where its cache is
+            try:
+                daemon.ask("status")
+            except Failure as failure:
+                if failure.problem is not Problem.NO_ANSWER:
+                    raise
+                return [*_end_hanging(entry, daemon), *left]
+            unmount(entry.mountpoint, lazy=True)
+            return left
+    except Failure as failure:
+        if failure.problem is not Problem.NO_ANSWER:
+            raise
+        return _end_hanging(entry, None)  # not even the connection was taken
+
+
+def _end_hanging(entry: MountEntry, daemon: ControlClient | None) -> list[str]:
+    woken = abort(entry)
+    unmount(entry.mountpoint, lazy=True, force=not woken)
+    woken = woken or os.geteuid() == 0
+    freed = f"freed {entry.mountpoint}, whose process does not answer"
+    done = [freed + ("; programs that waited for it got an error" if woken else "")]
+    if daemon is not None and not daemon.wait_for_end(END_SECONDS):
+        pid = daemon.daemon_pid
+        waits = "" if woken else ", and programs that wait for it are let go when it ends"
+        done.append(f"process {pid} {_doing(pid)} and holds the cache{waits}; before the next mount: kill -9 {pid}")
+    return done
+
+
+def abort(entry: MountEntry) -> bool:
+    """End the kernel's connection to the process; False where that is not allowed or fusectl is not mounted."""
+    with contextlib.suppress(OSError):
+        (CONNECTIONS / str(entry.device_minor) / "abort").write_text("1")
+        return True
+    return False
+
+
+def _doing(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "Tt":
+            return "is stopped"
+    return "hangs"
+
+
+def _unsent(pid: int) -> Iterator[str]:
+    folder = _cache_folder(pid)
+    if folder is None:
+        return
+    try:
+        paths = unsent_paths(folder / "journal.db")
+    except ContentError as error:
+        yield f"what is not sent yet lies in {folder} ({error})"
+        return
+    if paths:
+        named = ", ".join(paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
+        files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
+        yield f"{files} not sent yet ({named}); they lie in {folder} and are sent by the next mount"
+
+
+def _cache_folder(pid: int) -> Path | None:
+    """The folder that the process has locked (content/cachedir.py); None if it has none."""
+    with contextlib.suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = Path(os.readlink(file))
+                if target.name == "lock" and target.parent.parent.name == LAYOUT:
+                    return target.parent
+    return None

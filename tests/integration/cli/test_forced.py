@@ -1,0 +1,109 @@
+"""`synofs umount --force`: an end, whatever the process is doing, and word of what is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from synofs.app import forced
+from synofs.app.mounts import MountEntry
+from tests.integration.cli.conftest import PASSWORD, Nas, Synofs, running_nas, until
+from tests.integration.cli.test_notices import faults
+
+pytestmark = pytest.mark.mount
+
+LOOK = "import os, sys; os.listdir(sys.argv[1])"
+
+
+@pytest.fixture
+def own_nas(tmp_path: Path) -> Iterator[Nas]:
+    folder = tmp_path / "volume"
+    (folder / "new").mkdir(parents=True)
+    with running_nas(folder, "--account", f"anna:{PASSWORD}") as nas:
+        yield nas
+
+
+def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(own_nas: Nas, synofs: Synofs) -> None:
+    synofs.expected_in_the_log += ["not sent yet", "upload"]
+    docs, cache = synofs.mountpoint / "docs", synofs.directory / "cache"
+    synofs.mount(own_nas, "--write-mode", "writeback", "--cache-dir", cache)
+    faults(own_nas, {"kind": "hang", "method": "upload"})
+    (docs / "unsent").write_text("safe here")
+    pid = synofs.status()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    looker = subprocess.Popen([sys.executable, "-I", "-S", "-c", LOOK, docs / "new"], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: _waits(looker.pid))
+        done = synofs("umount", synofs.mountpoint, "--force")
+        assert done.code == 0
+        assert not synofs.is_mounted()
+        if os.geteuid() == 0 or os.access(forced.CONNECTIONS, os.W_OK):
+            assert looker.wait(20) != 0
+        assert f"freed {synofs.mountpoint}" in done.err
+        assert f"process {pid} is stopped" in done.err
+        assert f"kill -9 {pid}" in done.err
+        assert "1 file is not sent yet (/docs/unsent)" in done.err
+        assert str(next(cache.rglob("journal.db")).parent) in done.err
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        looker.kill()
+        looker.wait(20)
+    faults(own_nas)
+    synofs.mount(own_nas, "--write-mode", "writeback", "--cache-dir", cache)
+    until(lambda: (own_nas.folder / "unsent").exists())
+    assert synofs("umount", synofs.mountpoint).code == 0
+    assert (own_nas.folder / "unsent").read_text() == "safe here"
+
+
+def _waits(pid: int) -> bool:
+    """For an answer of the daemon, as far as we may know."""
+    asleep = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "DS"
+    try:
+        return asleep and b"request_wait_answer" in Path(f"/proc/{pid}/stack").read_bytes()
+    except PermissionError:
+        return asleep
+
+
+def test_a_process_that_answers_says_what_is_not_sent_and_sends_it_later(own_nas: Nas, synofs: Synofs) -> None:
+    synofs.expected_in_the_log += ["not sent yet", "upload"]
+    synofs.mount(own_nas, "--write-mode", "writeback")
+    assert os.listdir(synofs.mountpoint / "docs") == ["new"]
+    faults(own_nas, {"kind": "hang", "method": "upload"})
+    for number in range(5):
+        (synofs.mountpoint / "docs" / f"unsent {number}").write_text("safe here")
+    pidfd = os.pidfd_open(synofs.status()["pid"])
+    done = synofs("umount", synofs.mountpoint, "--force")
+    assert done.code == 0
+    assert not synofs.is_mounted()
+    assert "5 files are not sent yet" in done.err
+    assert "freed" not in done.err
+    faults(own_nas)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    until(lambda: not _is_held(synofs))
+    synofs.mount(own_nas, "--write-mode", "writeback")
+    until(lambda: len(list(own_nas.folder.glob("unsent *"))) == 5)
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def _is_held(synofs: Synofs) -> bool:
+    """Is the cache of a process that was killed still locked?"""
+    locks = Path(os.environ["XDG_CACHE_HOME"]).rglob("lock")
+    inodes = {f":{lock.stat().st_ino} " for lock in locks}
+    return any(inode in line for line in Path("/proc/locks").read_text().splitlines() for inode in inodes)
+
+
+def test_the_connection_is_ended_by_way_of_fusectl_where_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forced, "CONNECTIONS", tmp_path)
+    entry = MountEntry("/mnt/nas", "https://nas:5001", "fuse.synofs", os.getuid(), 51)
+    assert not forced.abort(entry)
+    (tmp_path / "51").mkdir()
+    assert forced.abort(entry)
+    assert (tmp_path / "51" / "abort").read_text() == "1"
