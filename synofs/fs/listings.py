@@ -29,6 +29,7 @@ from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable
 from synofs.fs.listing import NOTHING, Listing, ListingOptions, Load, Notifier
 from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
+from synofs.fs.polling import poll
 from synofs.fs.staleness import Staleness
 from synofs.remote import (
     InputOutput,
@@ -78,7 +79,7 @@ class Listings:
         """Serve loads until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._poll)
+            nursery.start_soon(poll, self, self._options)
             nursery.start_soon(self.archive.run)
             task_status.started()
             await trio.sleep_forever()
@@ -590,30 +591,3 @@ class Listings:
             in_use = listing is keep or listing.load is not None or listing.directory.opens > 0
             if listing.complete and not in_use:
                 self._drop(listing)
-
-    # ----- polling ----------------------------------------------------------------------------------------------
-
-    async def _poll(self) -> None:
-        """Ask gently for directories that are in use, so that a file manager sees a colleague's change.
-
-        Polled are only directories that somebody came back to: one `ls` or one walk of a tree leaves no trace.
-        """
-        options = self._options
-        while True:
-            await trio.sleep(max(options.dir_ttl_seconds, 5.0))
-            horizon = trio.current_time() - options.poll_recent_seconds
-            in_use = [listing for listing in self._cached.values() if listing.is_in_use(horizon)]
-            few = options.poll_max_entries
-            recent = [one for one in in_use if len(one.entries) <= few and not self._is_fresh(one)]
-            recent.sort(key=lambda listing: listing.used_at, reverse=True)
-            for listing in recent[: options.poll_max_directories]:
-                used_at, use_count = listing.used_at, listing.use_count
-                if listing.directory.listing is not listing or listing.directory.gone:
-                    continue
-                polled = self._start_load(listing.directory)
-                listing.used_at, listing.use_count = used_at, use_count
-                load = polled.load
-                while load is not None and not load.done:
-                    await load.step.wait()
-                if load is not None and load.error is not None and not isinstance(load.error, RemoteError):
-                    log.error("polling failed in a way nobody foresaw", exc_info=load.error)

@@ -40,6 +40,7 @@ class Call:
     seconds: float | None = None  # None: not answered yet
     errno: int = 0
     locked: tuple[object, ...] = ()
+    limit: trio.CancelScope | None = None  # within which it is served
 
     def line(self) -> str:
         about = " ".join(printable(part.decode("utf-8", "surrogateescape")) if isinstance(part, bytes) else str(part)
@@ -55,6 +56,7 @@ class Calls:
         self._last: deque[Call] = deque(maxlen=KEPT_CALLS)
         self._answered = trio.Event()
         self._locked: Counter[object] = Counter()
+        self.given_up = False
         self.on_unlock: Callable[[], None] = lambda: None
 
     def locks(self, directory: int) -> bool:
@@ -68,6 +70,18 @@ class Calls:
         self._locked.update(call.locked)
         self._under_way[id(call)] = call
         return call
+
+    def limited_to(self, call: Call, seconds: float) -> trio.CancelScope:
+        """For `with`: what ends the call when its time is over, or when all are given up."""
+        call.limit = trio.CancelScope(deadline=trio.current_time() + (0 if self.given_up else seconds))
+        return call.limit
+
+    def give_up(self) -> None:
+        """The mount is being ended: what is under way, and what still comes, fails at once."""
+        self.given_up = True
+        for call in self._under_way.values():
+            if call.limit is not None:
+                call.limit.cancel()
 
     def end(self, call: Call, number: int) -> None:
         call.seconds, call.errno = time.monotonic() - call.began_at, number

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import pyfuse3
 import trio
@@ -31,9 +33,10 @@ class KernelNotifier:
         self._inodes: dict[int, bool] = {}  # number -> attributes only
         self._names: dict[tuple[int, bytes], int] = {}  # (directory, name) -> number of what was deleted, or 0
         self._work = trio.Event()
-        self._delivering = False
+        self.delivering = False
         self._delivery = trio.Event()  # set and replaced at the end of each
         self._thread = trio.CapacityLimiter(1)
+        self._quiet = False
         self._calls = Calls()
 
     def mind(self, calls: Calls) -> None:
@@ -71,30 +74,51 @@ class KernelNotifier:
             self._work.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled. A delivery that blocks in the kernel is left to its thread at the end."""
+        """Deliver until cancelled. A delivery that blocks in the kernel is left to its thread at the end; before that,
+        see to it with `fall_silent` that there is none."""
         while True:
             await self._work.wait()
             self._work = trio.Event()
+            if self._quiet:
+                continue
             inodes, self._inodes = self._inodes, {}
             names = {key: self._names.pop(key) for key in list(self._names) if not self._calls.locks(key[0])}
-            self._delivering = True
-            await trio.to_thread.run_sync(_deliver, inodes, names, limiter=self._thread, abandon_on_cancel=True)
-            self._delivering = False
+            self.delivering = True
+            work = partial(_deliver, inodes, names, self._calls.locks)
+            await trio.to_thread.run_sync(work, limiter=self._thread, abandon_on_cancel=True)
+            self.delivering = False
+            if names:  # put off: their folders were locked meanwhile, and may be free again
+                self._names = names | self._names
+                self._work.set()
             self._delivery.set()
             self._delivery = trio.Event()
 
+    async def fall_silent(self) -> None:
+        """Begin no more deliveries, and return when none is under way.
+
+        One that waits in the kernel for a folder waits for the call that keeps it locked. If we ended before that call
+        is answered, neither would ever end: the thread holds the kernel's device open.
+        """
+        self._quiet = True
+        while self.delivering:
+            await self._delivery.wait()
+
     async def delivered(self) -> None:
         """Wait until the kernel knows everything that was told so far."""
-        while self._inodes or self._names or self._delivering:
+        while self._inodes or self._names or self.delivering:
             await self._delivery.wait()
 
 
-def _deliver(inodes: dict[int, bool], names: dict[tuple[int, bytes], int]) -> None:
+def _deliver(inodes: dict[int, bool], names: dict[tuple[int, bytes], int], is_locked: Callable[[int], bool]) -> None:
+    """What is told is taken out of `names`; what is locked by now stays."""
     for number, attributes_only in inodes.items():
         # ENOENT: the kernel has forgotten it meanwhile.
         with contextlib.suppress(OSError):
             pyfuse3.invalidate_inode(number, attributes_only)
-    for (directory, name), deleted in names.items():
+    for directory, name in list(names):
+        if is_locked(directory):
+            continue
+        deleted = names.pop((directory, name))
         try:
             pyfuse3.invalidate_entry(directory, name, deleted)
         except OSError as error:

@@ -25,6 +25,8 @@ from synofs.fuse.operations import Operations
 
 log = logging.getLogger(__name__)
 
+_LET_GO_SECONDS = 10.0  # for a message to the kernel to be taken, when no call is served any longer
+
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
@@ -45,6 +47,7 @@ class Mount:
         self._options = options
         self._notifier = notifier
         self._stopping = False
+        self._stop_asked = trio.Event()
         self._unmounted = False
         self.calls = Calls()
         notifier.mind(self.calls)
@@ -62,11 +65,14 @@ class Mount:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._notifier.run)
                 nursery.start_soon(tune_kernel, options)
+                nursery.start_soon(self._end_when_asked)
                 task_status.started()
                 await pyfuse3.main(max_tasks=options.max_tasks)
                 kernel_let_go = self._stopping = True
                 nursery.cancel_scope.cancel()
         finally:
+            if self._notifier.delivering:
+                _abort(options.mountpoint)
             # Anything else is a crash, here or beside us: then the mountpoint stays, as the preface says.
             pyfuse3.close(unmount=(kernel_let_go or self._stopping) and not self._unmounted)
 
@@ -78,7 +84,15 @@ class Mount:
         if not self._stopping:
             self._stopping = True
             self._unmounted = unmounted
-            pyfuse3.terminate()
+            self._stop_asked.set()
+
+    async def _end_when_asked(self) -> None:
+        await self._stop_asked.wait()
+        with trio.move_on_after(_LET_GO_SECONDS):
+            if self._notifier.delivering:
+                self.calls.give_up()
+            await self._notifier.fall_silent()
+        pyfuse3.terminate()
 
     def _kernel_options(self) -> set[str]:
         options = {f"fsname={self._options.source.replace(',', '_')}", "subtype=synofs"}
@@ -123,6 +137,15 @@ def _tune(options: MountOptions) -> None:
         with contextlib.suppress(OSError):
             path.write_text(f"{value}\n")
             log.debug("set %s to %d", path, value)
+
+
+def _abort(mountpoint: str) -> None:
+    """Have the kernel end all calls of this mount with an error. A thread of ours waits in the kernel for one of them,
+    and would keep the device open, and so the calls waiting, after the end of this process."""
+    device = _device_number(mountpoint)
+    if device is not None:
+        with contextlib.suppress(OSError):
+            Path(f"/sys/fs/fuse/connections/{device[1]}/abort").write_text("1")
 
 
 def _device_number(mountpoint: str) -> tuple[int, int] | None:

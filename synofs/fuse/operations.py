@@ -62,13 +62,16 @@ def _guard(handler: _Handler[_P, _R], *, changes: bool) -> _Handler[_P, _R]:
         seconds = self.change_deadline_seconds if changes else self.deadline_seconds
         call = self.calls.begin(verb, args)
         try:
-            with trio.fail_after(seconds):
+            with self.calls.limited_to(call, seconds) as limit:
                 result = await handler(self, *args, **kwargs)
+            if limit.cancelled_caught:
+                raise trio.TooSlowError
         except pyfuse3.FUSEError as refusal:
             self.calls.end(call, refusal.errno)
             raise
         except trio.TooSlowError:
-            error: BaseException = DeadlineExceeded(f"no answer within {seconds:.0f} s")
+            why = "the mount is being ended" if self.calls.given_up else f"no answer within {seconds:.0f} s"
+            error: BaseException = DeadlineExceeded(why)
         except trio.Cancelled:
             # The mount ends while the call waits. Without a reply its caller would hang for ever; the cancellation
             # comes again at this task's next step.

@@ -168,6 +168,37 @@ async def test_a_folder_whose_call_is_being_served_is_left_alone_until_it_is_ans
     assert kernel.told[1:] == [("entry", table.root.number, b"x", 0), ("entry", folder.number, b"y", 0)]
 
 
+async def test_a_folder_that_a_call_locks_while_others_are_told_is_left_alone_too(
+    kernel: Kernel, table: InodeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notifier, calls = KernelNotifier(), Calls()
+    notifier.mind(calls)
+    begun = []
+    tell = kernel.invalidate_entry
+
+    def slow(directory: int, name: bytes, deleted: int = 0) -> None:
+        if name == b"first":
+            begun.append(calls.begin("create", (folder.number, b"z", 0, None)))
+        tell(directory, name, deleted)
+
+    folder = known(table, b"folder", is_dir=True)
+    monkeypatch.setattr(kernel, "invalidate_entry", slow)
+    notifier.entry_appeared(table.root, b"first")
+    notifier.entry_appeared(folder, b"y")
+    kernel.awaited = 1
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(notifier.run)
+            await kernel.all_told.wait()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert kernel.told == [("entry", table.root.number, b"first", 0)]
+            kernel.awaited, kernel.all_told = 2, trio.Event()
+            calls.end(begun[0], 0)
+            await kernel.all_told.wait()
+            nursery.cancel_scope.cancel()
+    assert kernel.told[1:] == [("entry", folder.number, b"y", 0)]
+
+
 async def test_attributes_that_changed_are_asked_for_once_before_an_answer(kernel: Kernel, table: InodeTable) -> None:
     inode = known(table, b"a")
     notifier = KernelNotifier()
