@@ -127,8 +127,8 @@ class RemoteStore(Protocol):
     def clock_seconds(self) -> float | None:
         """What the NAS's clock says now (seconds of the epoch), within a second or two; `None` if it does not tell."""
 
-    async def space(self, share: str) -> Space | None:
-        """Capacity of the volume that holds a share (`share` without a slash); `None` when it does not say."""
+    async def spaces(self) -> dict[str, Space]:
+        """Capacity of the volume behind each share (without a slash) that the session sees, where the NAS tells."""
 
     # ----- writing --------------------------------------------------------------------------------------------
     # A call that failed with a temporary error may or may not have taken effect; the caller looks before it

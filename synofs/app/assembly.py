@@ -41,7 +41,7 @@ from synofs.fs.sparing import Thumbnails
 from synofs.fs.writes import WriteMode, WriteOptions
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.mountpoint import Mount, MountOptions
-from synofs.remote import TimedOut, Unavailable, Unreachable
+from synofs.remote import RemoteError, Space, TimedOut, Unavailable, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ async def serve_mount(
         stack.push_async_callback(_shielded, client.aclose)
         staging = await _open_staging(settings, stack)
         disk, archive = await _open_caches(settings, staging, stack)
-        await _sign_in_if_there(client, settings, archive)
+        spaces = await _sign_in_if_there(client, settings, archive)
         async with trio.open_nursery() as nursery:
             reader = Reader(client, ReaderOptions(), disk)
             await nursery.start(reader.run)
@@ -92,6 +92,7 @@ async def serve_mount(
                 archive,
                 desktop,
             )
+            filesystem.space.learn(spaces)
             await nursery.start(filesystem.run)
             notices = await _open_notices(settings, filesystem, nursery)
 
@@ -161,19 +162,27 @@ def client_options(settings: Settings) -> ClientOptions:
     )
 
 
-async def sign_in(client: FileStationClient, settings: Settings) -> None:
+async def sign_in(client: FileStationClient, settings: Settings) -> dict[str, Space]:
+    """The one request after it tells whether the share is there, and the space behind it: that is returned."""
+    spaces: dict[str, Space] = {}
     with trio.move_on_after(SIGN_IN_SECONDS) as limit:
         await client.connect()
-        if settings.share and (await client.get_entries([f"/{settings.share}"]))[0] is None:
+        with contextlib.suppress(RemoteError):  # whoever only wants to know the space can do without
+            spaces = await client.spaces()
+        is_there = settings.share is None or settings.share in spaces
+        if not is_there and (await client.get_entries([f"/{settings.share}"]))[0] is None:
             raise Failure(Problem.NO_SHARE, share=settings.share)
     if limit.cancelled_caught:
         raise Failure(Problem.TIMED_OUT)
+    return spaces
 
 
-async def _sign_in_if_there(client: FileStationClient, settings: Settings, archive: ListingStore | None) -> None:
+async def _sign_in_if_there(
+    client: FileStationClient, settings: Settings, archive: ListingStore | None
+) -> dict[str, Space]:
     """Sign in; or, if the NAS is away and was mounted here before, begin with what is known of it."""
     try:
-        await sign_in(client, settings)
+        return await sign_in(client, settings)
     except (Unavailable, Failure) as exc:
         away = isinstance(exc, Unreachable | TimedOut) or (
             isinstance(exc, Failure) and exc.problem is Problem.TIMED_OUT
@@ -183,6 +192,7 @@ async def _sign_in_if_there(client: FileStationClient, settings: Settings, archi
             raise
         client.health.assume_away(str(exc))
         log.warning("mounted without the NAS, which does not answer (%s); it will be asked again", exc)
+        return {}
 
 
 async def _begin(nursery: trio.Nursery, mount: Mount) -> None:

@@ -257,12 +257,10 @@ class FileStationClient:
         offset = self._wire.clock_offset_seconds
         return None if offset is None else time.time() + offset
 
-    async def space(self, share: str) -> Space | None:
+    async def spaces(self) -> dict[str, Space]:
         listing = await self._caller.call(calls.list_shares(0, 0, details=("volume_status",)), Listing)
-        for record in listing.records:
-            if record.name == share:
-                return space_of(record)
-        return None
+        found = {record.name: space_of(record) for record in listing.records if record.name}
+        return {name: space for name, space in found.items() if space is not None}
 
     async def thumbnail(self, path: str, size: str) -> bytes:
         """The NAS's own thumbnail of a picture; `NotFound` when it has none, or has none yet."""

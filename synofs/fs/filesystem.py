@@ -104,13 +104,13 @@ class Filesystem:
         self.sparing = Sparing(options.thumbnails, desktop, Callers(), SparingOptions())
         self._files: HandleTable[FileHandle] = HandleTable()
         self._dirs: HandleTable[DirHandle] = HandleTable()
-        self._space = SpaceCache(store, self._shown_shares)
+        self.space = SpaceCache(store, options.share)
         self._nursery: trio.Nursery | None = None
         self.writes: Writes | None = None
         self._names: Namespace | None = None
         if staging is not None and write_options is not None and not options.read_only:
             self.writes = Writes(
-                self.inodes, self._listings, store, reader, notifier, staging, self._space, write_options
+                self.inodes, self._listings, store, reader, notifier, staging, self.space, write_options
             )
             leftovers = self.writes.leftovers
             self._mover = Mover(store, leftovers, leftovers.renames, write_options.hostname)
@@ -230,15 +230,9 @@ class Filesystem:
 
     def statfs(self) -> Space:
         """The last known capacity; asks the NAS in the background when it is old."""
-        if self._nursery is not None and self._space.take_turn():
-            self._nursery.start_soon(self._space.renew)
-        return self._space.last_known()
-
-    def _shown_shares(self) -> list[str]:
-        if self.options.share is not None:
-            return [self.options.share]
-        listing = self.inodes.root.listing
-        return [remote_name(name) for name in listing.by_name] if listing is not None else []
+        if self._nursery is not None and self.space.take_turn():
+            self._nursery.start_soon(self.space.renew)
+        return self.space.last_known()
 
     # ----- directories ------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 
 import trio
 
@@ -15,41 +15,45 @@ TTL_SECONDS = 60.0  # editors poll statfs (s3ql caches 30 s for the same reason)
 
 
 class SpaceCache:
-    def __init__(self, store: RemoteStore, shares: Callable[[], Sequence[str]]) -> None:
-        """`shares` names the shares that the mount shows and already knows of."""
+    def __init__(self, store: RemoteStore, share: str | None) -> None:
+        """`share`: the only one that the mount shows."""
         self._store = store
-        self._shares = shares
+        self._share = share
         self._known: Space | None = None
         self._asked_at = float("-inf")
 
     def last_known(self) -> Space:
-        """Never waits. Zeros until the NAS has answered once: `df` leaves such a line out."""
+        """Never waits. Zeros until the NAS has answered once (the mount began without it): `df` leaves them out."""
         return self._known or Space(0, 0)
 
     def take_turn(self) -> bool:
-        """Whether the caller shall renew it now. True to one caller only, and to none while no share is known."""
-        if trio.current_time() <= self._asked_at + TTL_SECONDS or not self._shares():
+        """Whether the caller shall renew it now. True to one caller only."""
+        if trio.current_time() <= self._asked_at + TTL_SECONDS:
             return False
         self._asked_at = trio.current_time()
         return True
 
     async def renew(self) -> None:
-        """Ask the NAS. Several shares of one volume count once; an error keeps the last answer."""
-        volumes: list[Space] = []
+        """Ask the NAS; an error keeps the last answer."""
         try:
-            for share in self._shares():
-                space = await self._store.space(share)
-                if space is not None and not any(_same_volume(space, other) for other in volumes):
-                    volumes.append(space)
+            self.learn(await self._store.spaces())
         except RemoteError:
             return
         except Exception:  # nobody waits for this answer; here it would end the mount
             log.exception("asking for free space failed in a way nobody foresaw")
-            return
+
+    def learn(self, spaces: Mapping[str, Space]) -> None:
+        """What the NAS has just said of its shares. Several shares of one volume count once."""
+        volumes: list[Space] = []
+        for share, space in spaces.items():
+            shown = self._share in (None, share)
+            if shown and not any(_same_volume(space, other) for other in volumes):
+                volumes.append(space)
         if volumes:
+            self._asked_at = trio.current_time()
             self._known = Space(sum(space.total_bytes for space in volumes), sum(space.free_bytes for space in volumes))
 
 
 def _same_volume(one: Space, other: Space) -> bool:
-    """The NAS gives volumes no name here. They are asked one after the other, so the free space may have moved."""
+    """The NAS gives volumes no name here. It looks at one after the other, so the free space may have moved."""
     return one.total_bytes == other.total_bytes and abs(one.free_bytes - other.free_bytes) <= one.total_bytes // 1000

@@ -217,10 +217,9 @@ async def test_below_a_file_nothing_is_there(far: FarSide) -> None:
 
 
 async def test_space_is_known_for_a_share(far: FarSide) -> None:
-    space = await far.store.space(far.share)
-    assert space is not None
-    assert 0 <= space.free_bytes <= space.total_bytes
-    assert await far.store.space("none") is None
+    spaces = await far.store.spaces()
+    assert 0 <= spaces[far.share].free_bytes <= spaces[far.share].total_bytes
+    assert "none" not in spaces
 
 
 # ----- reading ----------------------------------------------------------------------------------------------------

@@ -136,9 +136,9 @@ async def read(client: FileStationClient) -> None:
         assert len(came) == length, "all of it, or an error"
 
 
-async def space(client: FileStationClient) -> None:
-    found = await client.space("media")
-    assert found is None or 0 <= found.free_bytes <= found.total_bytes < 2**63
+async def spaces(client: FileStationClient) -> None:
+    for found in (await client.spaces()).values():
+        assert 0 <= found.free_bytes <= found.total_bytes < 2**63
 
 
 async def thumbnail(client: FileStationClient) -> None:
@@ -278,7 +278,7 @@ async def background(client: FileStationClient) -> None:
 
 
 CALLS: Sequence[Call] = (
-    list_folder, list_folders, list_shares, get_entries, read, read_together, space, thumbnail, upload,
+    list_folder, list_folders, list_shares, get_entries, read, read_together, spaces, thumbnail, upload,
     upload_in_slices, make_dir, rename, move, remove, check_writable, md5, probe, info, measure, copy,
     move_to_another_name, search, share, shares, recycled, restore, empty_bin, archive_contents, extract, extract_some,
     compress, favourites, background,

@@ -262,6 +262,19 @@ def test_a_sequential_read_downloads_every_byte_once(
     assert set(calls) <= {"download", "getinfo"}
 
 
+@pytest.mark.parametrize("share", [None, "data"])
+def test_the_first_df_shows_the_space_and_costs_nothing(
+    served: Path, start_nas: StartNas, start_mount: StartMount, share: str | None
+) -> None:
+    nas = start_nas(served)
+    nas.reset()
+    mount = start_mount(nas, share=share)
+    shown, there = os.statvfs(mount.mountpoint), os.statvfs(served)
+    assert shown.f_blocks * shown.f_frsize == there.f_blocks * there.f_frsize
+    files = {name for name in nas.calls if name not in ("query", "login", "token")}
+    assert (files, nas.calls["list_share"]) == ({"list_share"}, 1)
+
+
 def test_an_unused_mount_asks_nothing(served: Path, start_nas: StartNas, start_mount: StartMount) -> None:
     nas = start_nas(served)
     mount = start_mount(nas)

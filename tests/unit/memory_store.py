@@ -101,7 +101,7 @@ class MemoryStore:
         self.clock: float | None = 2_000_000.0  # what the NAS's clock says; files are older unless told otherwise
         self.cut_after: int | None = None  # the next downloads end after so many bytes
         self.extra_names: dict[str, list[RemoteEntry]] = {}  # what a listing shows in addition, whatever it is
-        self.spaces: dict[str, Space | None] = {}
+        self.capacities: dict[str, Space | None] = {}
         self._gates: list[Gate] = []
         self._failures: list[tuple[str, str | None, Exception]] = []
 
@@ -240,10 +240,10 @@ class MemoryStore:
     def clock_seconds(self) -> float | None:
         return self.clock
 
-    async def space(self, share: str) -> Space | None:
-        self.calls.append(Call("space", share))
-        await self._point("space", share)
-        return self.spaces.get(share)
+    async def spaces(self) -> dict[str, Space]:
+        self.calls.append(Call("spaces", "/"))
+        await self._point("spaces", "/")
+        return {name: space for name, space in self.capacities.items() if space is not None}
 
 
 class RecordingNotifier:

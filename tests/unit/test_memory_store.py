@@ -33,7 +33,7 @@ class Side:
 
     def __init__(self) -> None:
         self.store = MemoryStore(page_entries=10)
-        self.store.spaces["s"] = Space(100, 50)
+        self.store.capacities["s"] = Space(100, 50)
         self.make_dir("/s")
         self.make_dir(self.root)
 

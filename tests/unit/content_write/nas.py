@@ -261,9 +261,10 @@ class Nas:
     def clock_seconds(self) -> float | None:
         return self.now_ns() / SECOND
 
-    async def space(self, share: str) -> Space | None:
-        await self._call("space", share)
-        return Space(10**13, self.free_bytes) if f"/{share}" in self.nodes else None
+    async def spaces(self) -> dict[str, Space]:
+        await self._call("spaces", "/")
+        space = Space(10**13, self.free_bytes)
+        return {path[1:]: space for path in self.nodes if path.count("/") == 1 and path != "/"}
 
     async def upload(
         self,

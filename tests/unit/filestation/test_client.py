@@ -154,8 +154,7 @@ async def test_space_asks_for_nothing_else() -> None:
 
     nas = ScriptedNas(files)
     client = client_of(nas)
-    assert await client.space("media") == remote.Space(total_bytes=2, free_bytes=1)
-    assert await client.space("other") is None
+    assert await client.spaces() == {"media": remote.Space(total_bytes=2, free_bytes=1)}
     assert nas.transport.sent[-1].parameters["additional"] == '["volume_status"]'
 
 

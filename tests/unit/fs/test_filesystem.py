@@ -542,7 +542,7 @@ async def test_a_handle_of_a_file_that_is_gone_is_stale(rig: Rig, store: MemoryS
 
 
 async def test_statfs_never_waits_and_is_renewed_behind_the_callers_back(rig: Rig, store: MemoryStore) -> None:
-    store.spaces["s"] = Space(100, 40)
+    store.capacities["s"] = Space(100, 40)
     await rig.find("/s")
     assert rig.fs.statfs() == Space(0, 0)
     await wait_all_tasks_blocked()
@@ -550,18 +550,16 @@ async def test_statfs_never_waits_and_is_renewed_behind_the_callers_back(rig: Ri
 
 
 async def test_many_statfs_at_once_are_one_question(rig: Rig, store: MemoryStore) -> None:
-    store.spaces["s"] = Space(100, 40)
+    store.capacities["s"] = Space(100, 40)
     await rig.find("/s")
     for _ in range(20):
         rig.fs.statfs()
     await wait_all_tasks_blocked()
-    assert store.count("space") == 1
+    assert store.count("spaces") == 1
 
 
-async def test_a_statfs_before_the_shares_are_known_does_not_put_the_answer_off(rig: Rig, store: MemoryStore) -> None:
-    store.spaces["s"] = Space(100, 40)
-    assert rig.fs.statfs() == Space(0, 0)
-    await rig.find("/s")
+async def test_a_statfs_before_anybody_has_looked_into_the_mount_is_answered(rig: Rig, store: MemoryStore) -> None:
+    store.capacities["s"] = Space(100, 40)
     rig.fs.statfs()
     await wait_all_tasks_blocked()
     assert rig.fs.statfs() == Space(100, 40)
@@ -629,12 +627,12 @@ async def test_the_counters_count(rig: Rig) -> None:
     assert counters["open_files"] == counters["open_directories"] == 0
 
 
-@pytest.mark.parametrize("method", ["list_dir", "get_entries", "read_range", "space"])
+@pytest.mark.parametrize("method", ["list_dir", "get_entries", "read_range", "spaces"])
 async def test_a_bug_in_the_store_fails_the_call_and_nothing_else(
     rig: Rig, store: MemoryStore, expect_logs, method: str
 ) -> None:
     """Whatever runs in the background must not take the mount along."""
-    if method in ("list_dir", "space"):
+    if method in ("list_dir", "spaces"):
         expect_logs("in a way nobody foresaw")
     bug = ValueError(method)
     raised = []
@@ -655,7 +653,7 @@ async def test_a_bug_in_the_store_fails_the_call_and_nothing_else(
             except ValueError as error:
                 raised.append(error)
         await trio.sleep(2 * TTL)
-    assert set(raised) == ({bug} if method != "space" else set())
+    assert set(raised) == ({bug} if method != "spaces" else set())
     await trio.sleep(2 * TTL)
     number = await rig.open("/s/small")
     assert await rig.fs.read(number, 0, 10) == b"hello"

@@ -14,37 +14,38 @@ pytestmark = in_virtual_time
 @pytest.fixture
 def store() -> MemoryStore:
     store = MemoryStore()
-    store.spaces = {"a": Space(9000, 60), "b": Space(9000, 63), "c": Space(1000, 1), "silent": None}
+    store.capacities = {"a": Space(9000, 60), "b": Space(9000, 63), "c": Space(1000, 1), "silent": None}
     return store
 
 
 async def test_the_volumes_of_the_shares_are_added_and_one_volume_counts_once(store: MemoryStore) -> None:
-    cache = SpaceCache(store, lambda: ["a", "b", "c", "silent"])
+    cache = SpaceCache(store, None)
     assert cache.last_known() == Space(0, 0)
     await cache.renew()
     assert cache.last_known() == Space(10000, 61)
 
 
 async def test_volumes_of_one_size_are_told_apart_by_their_free_space(store: MemoryStore) -> None:
-    store.spaces["b"] = Space(9000, 100)
-    cache = SpaceCache(store, lambda: ["a", "b"])
+    store.capacities = {"a": Space(9000, 60), "b": Space(9000, 100)}
+    cache = SpaceCache(store, None)
     await cache.renew()
     assert cache.last_known() == Space(18000, 160)
 
 
 async def test_an_answer_is_good_for_a_minute(store: MemoryStore) -> None:
-    cache = SpaceCache(store, lambda: ["a"])
+    cache = SpaceCache(store, "a")
     assert cache.take_turn()
     assert not cache.take_turn()
     await trio.sleep(TTL_SECONDS + 1)
     assert cache.take_turn()
 
 
-async def test_nobody_asks_while_no_share_is_known(store: MemoryStore) -> None:
-    shares: list[str] = []
-    cache = SpaceCache(store, lambda: shares)
+async def test_what_the_nas_said_beside_something_else_is_not_asked_for_again(store: MemoryStore) -> None:
+    cache = SpaceCache(store, "c")
+    cache.learn(await store.spaces())
+    assert cache.last_known() == Space(1000, 1)
     assert not cache.take_turn()
-    shares.append("a")
+    await trio.sleep(TTL_SECONDS + 1)
     assert cache.take_turn()
 
 
@@ -52,16 +53,16 @@ async def test_nobody_asks_while_no_share_is_known(store: MemoryStore) -> None:
 async def test_a_failure_keeps_the_last_answer(store: MemoryStore, error: Exception, expect_logs) -> None:
     if isinstance(error, ValueError):
         expect_logs("failed in a way nobody foresaw")
-    cache = SpaceCache(store, lambda: ["a"])
+    cache = SpaceCache(store, "a")
     await cache.renew()
-    with store.fail("space", error):
+    with store.fail("spaces", error):
         await cache.renew()
     assert cache.last_known() == Space(9000, 60)
 
 
 async def test_a_nas_that_does_not_say_keeps_the_last_answer(store: MemoryStore) -> None:
-    cache = SpaceCache(store, lambda: ["a"])
+    cache = SpaceCache(store, "a")
     await cache.renew()
-    store.spaces["a"] = None
+    store.capacities["a"] = None
     await cache.renew()
     assert cache.last_known() == Space(9000, 60)

@@ -281,7 +281,7 @@ async def test_a_huge_size_is_shown(ops: Operations, store: MemoryStore) -> None
 
 
 async def test_space_is_shown_in_blocks(ops: Operations, store: MemoryStore) -> None:
-    store.spaces["s"] = Space(total_bytes=10 * 4096 + 1, free_bytes=3 * 4096)
+    store.capacities["s"] = Space(total_bytes=10 * 4096 + 1, free_bytes=3 * 4096)
     await find(ops, b"s")
     before = await ops.statfs(CTX)
     assert (before.f_blocks, before.f_namemax) == (0, 255)
