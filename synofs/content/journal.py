@@ -139,6 +139,7 @@ class Changes:
 
 
 _COLUMNS = [column.name for column in fields(Row)]
+_CHECKPOINT_PAGES = 1000  # SQLite's default
 _PATHS = frozenset({"path", "data", "attempted"})
 
 
@@ -146,6 +147,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._db: sqlite3.Connection | None = None
+        self._waits = True  # commits wait for the disk
 
     def open(self) -> None:
         """Open or create. A damaged database is set aside (`journal.db.damaged-N`) and a new one begun: the staged
@@ -176,6 +178,8 @@ class Journal:
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            self._waits = True
             if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise _Damaged("quick_check found damage")
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -307,12 +311,14 @@ class Journal:
             return self.db.execute(query).fetchall()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is written inside the block becomes durable at its end, with one fsync."""
+    def together(self, *, durable: bool = True) -> Iterator[None]:
+        """What is written inside the block becomes durable at its end, with one fsync. Without `durable` it survives
+        the end of this process only, until the next block that is; no block waits for the disk then."""
         if self._db is None:
             yield
             return
         with _translated():
+            self._wait_for_the_disk(durable)
             self.db.execute("BEGIN")
             try:
                 yield
@@ -320,6 +326,13 @@ class Journal:
                 self.db.rollback()
                 raise
             self._commit()
+
+    def _wait_for_the_disk(self, wait: bool) -> None:
+        """A commit with `synchronous=FULL` brings all that was committed before it to the disk, too."""
+        if wait != self._waits:
+            self.db.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self.db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES if wait else 0}")
+            self._waits = wait
 
     def _commit(self) -> None:
         self.db.commit()

@@ -22,13 +22,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-import trio
-
 from synofs.content import rangelog
 from synofs.content.digest import md5_of
 from synofs.content.errors import StagedFileClosed
 from synofs.content.headstart import HeadStart
 from synofs.content.journal import Row
+from synofs.content.quicklock import QuickLock
 from synofs.content.ranges import RangeSet
 from synofs.content.stagingdisk import Label, StagingDisk
 from synofs.remote import Fingerprint
@@ -97,8 +96,8 @@ class StagedFile:
         self._has_log = log_fd is not None
         self._cut_is_logged = True
         self._ended = False
-        self._changing = trio.Lock()
-        self._sealing = trio.Lock()
+        self._changing = QuickLock()
+        self._sealing = QuickLock()
 
     @property
     def effective_mtime_ns(self) -> int:

@@ -3,7 +3,8 @@
 Crash safety, in the order of steps:
 
 1. the data file is created, and the journal row committed;
-2. the data file is labelled, so that it can be adopted without a journal; only then is the first write acknowledged;
+2. the data file is labelled, so that it can be adopted without a journal; only then is the first write acknowledged
+   (up to here nothing has waited for the disk: it survives SIGKILL, and a loss of power once step 4 is done);
 3. a write to an incomplete file is followed by a record in its range log, so that recovery knows which bytes are
    ours; a torn record at the end belongs to a write that was not acknowledged;
 4. `seal` (close, fsync) makes data, range log and row durable;
@@ -113,7 +114,7 @@ class StagingArea:
 
         try:
             work = self._create, row, unlinked, made
-            staged = await self._disk.run(*work, after=lambda: self._label(row), instead=undo)
+            staged = await self._disk.run_quickly(*work, after=lambda: self._label(row), instead=undo)
         except BaseException:
             self.budget.give_back(kept_bytes)
             raise

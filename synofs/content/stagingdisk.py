@@ -25,6 +25,7 @@ import trio
 from synofs.content.budget import BudgetOptions, DiskBudget
 from synofs.content.cachedir import CacheDir
 from synofs.content.journal import Journal
+from synofs.content.quicklock import QuickLock
 from synofs.remote import Fingerprint
 
 log = logging.getLogger(__name__)
@@ -98,11 +99,13 @@ class _Job(Generic[_T]):
 class StagingDisk:
     def __init__(self, cache_dir: CacheDir, budget: BudgetOptions) -> None:
         self._dir = cache_dir
+        self.staging = cache_dir.staging
+        self._data_prefix = f"{cache_dir.staging}/"
         self.journal = Journal(cache_dir.journal)
         self.budget = DiskBudget(cache_dir.staging, budget)
         self._jobs: list[_Job[Any]] = []  # waiting, in order
         self._thread = trio.CapacityLimiter(1)
-        self._turn = trio.Lock()  # held by whoever takes the waiting jobs to the thread
+        self._turn = QuickLock()  # held by whoever takes the waiting jobs to the thread
         self._left = trio.Event()  # set when there are jobs that nobody waits for
         self._bulk = trio.CapacityLimiter(_BULK_THREADS)
 
@@ -129,6 +132,21 @@ class StagingDisk:
             with trio.CancelScope(shield=True):
                 async with self._turn:
                     pass
+        return job.outcome()
+
+    async def run_quickly(
+        self,
+        work: Callable[..., _T],
+        *args: object,
+        after: Callable[[], None] = _nothing,
+        instead: Callable[[], None] = _nothing,
+    ) -> _T:
+        """The same for work that waits for no disk, and need not be durable on return: it survives the end of this
+        process, and a loss of power once something later is durable. Done at once, if the journal is free."""
+        if self._jobs or self._turn.locked():
+            return await self.run(work, *args, after=after, instead=instead)
+        job = _Job(work, args, after, awaited=True, instead=instead)
+        self._run_all([job], durable=False)
         return job.outcome()
 
     def later(
@@ -175,16 +193,13 @@ class StagingDisk:
     async def _in_thread(self, work: Callable[..., _T], *args: object) -> _T:
         return await trio.to_thread.run_sync(work, *args, limiter=self._thread)
 
-    def _run_all(self, jobs: list[_Job[Any]]) -> None:
+    def _run_all(self, jobs: list[_Job[Any]], *, durable: bool = True) -> None:
         try:
-            with self.journal.together():
-                for job in jobs:
-                    try:
-                        with self.journal.all_or_nothing():
-                            job.result = job.work(*job.args)
-                    except Exception as error:
-                        job.error = error
-                    self.journal.check_together()
+            with self.journal.together(durable=durable):
+                if len(jobs) == 1:
+                    self._run_alone(jobs[0])
+                else:
+                    self._run_each(jobs)
         except Exception as error:
             for job in jobs:
                 job.error = job.error or error
@@ -207,6 +222,21 @@ class StagingDisk:
         except OSError as error:
             log.warning("the cache folder could not be tidied: %s", error)
 
+    def _run_alone(self, job: _Job[Any]) -> None:
+        """If it fails, the transaction is taken back."""
+        job.result = job.work(*job.args)
+        self.journal.check_together()
+
+    def _run_each(self, jobs: list[_Job[Any]]) -> None:
+        """If one fails, the others' work stays."""
+        for job in jobs:
+            try:
+                with self.journal.all_or_nothing():
+                    job.result = job.work(*job.args)
+            except Exception as error:
+                job.error = error
+            self.journal.check_together()
+
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""
         return await trio.to_thread.run_sync(work, *args, limiter=self._bulk)
@@ -218,15 +248,11 @@ class StagingDisk:
         return self._dir.client_id
 
     @property
-    def staging(self) -> Path:
-        return self._dir.staging
-
-    @property
     def recovery(self) -> Path:
         return self._dir.recovery
 
     def data_path(self, name: str) -> str:
-        return str(self._dir.staging / name)
+        return self._data_prefix + name
 
     def log_path(self, name: str) -> str:
         return self.data_path(name + _LOG_SUFFIX)

@@ -137,11 +137,19 @@ class Writeback(Generic[_T]):
         entry.name = name
         entry.again = entry.state is State.SENDING
         if linger_seconds and entry.state is not State.SENDING:
+            next_due = self._waiting[0].due if self._waiting else float("inf")
             self._hold(linger_seconds)
             self._wait(entry, linger_seconds)
+            if entry.due >= next_due:
+                return  # the queue wakes up before that anyway
         elif entry.state in (State.IDLE, State.WAITING):
             self._queue(entry)
         self._wake.set()
+
+    def is_coming(self, item: _T) -> bool:
+        """It will be sent, and nothing has failed."""
+        entry = self._entries.get(id(item))
+        return entry is not None and entry.error is None and entry.state in (State.QUEUED, State.WAITING)
 
     def _hold(self, linger_seconds: float) -> None:
         """Somebody is writing one file after the other: let them have the processor, for a while."""

@@ -302,7 +302,7 @@ class Renames:
             else:
                 await self._leftovers.drop(move)
             self._look_again(move)
-        self._writes.queue.resume()
+        self._writes.moves_settled()
 
     async def _follow(self, move: Move) -> None:
         """The NAS has it under its new name: unsent files go there, too."""

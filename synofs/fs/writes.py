@@ -100,6 +100,7 @@ class Writes:
         self.placing = NumberedLocks()
         self.patience = Patience(PatienceOptions(options.silent_seconds))
         self._staging = NumberedLocks()
+        self._moves_settled = trio.Event()
         self.uploads = Uploads(table, listings, store, reader, notifier, staging, self.dirty, putter, self.placing)
         self._writable_until: dict[int, float] = {}  # directory number -> until when CheckPermission is believed
         listings.local_names = self.dirty.local_names
@@ -108,7 +109,7 @@ class Writes:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover what an earlier run left, report as started, then send until cancelled. Nothing is sent before
-        `queue.resume`: where unsent files belong depends on renames that were not finished."""
+        `moves_settled`: where unsent files belong depends on renames that were not finished."""
         self.queue.pause()
         async with trio.open_nursery() as nursery:
             recovered = await self.area.open()
@@ -313,14 +314,16 @@ class Writes:
     async def closing(self, inode: Inode) -> None:
         """A handle is being closed. durable: wait for the NAS. writeback: wait for the local disk.
 
-        Nothing happens to a file that was made or emptied by open(2) and not written to since: shells close a
-        duplicate first (`> file`), and an empty file must not come between the old content and the new. It is sent
-        when its last handle is closed.
+        A file that was made or emptied by open(2) and not written to since is not sent yet: shells close a duplicate
+        first (`> file`), and an empty file must not come between the old content and the new. It is sent when its last
+        handle is closed.
         """
         staged = inode.staged
-        if staged is None or not staged.to_be_sent or staged.generation == staged.begun_generation:
+        if staged is None or not staged.to_be_sent:
             return
-        if self.durable:
+        if staged.generation == staged.begun_generation:
+            await staged.seal()
+        elif self.durable:
             await self._send_and_wait(inode)
         else:
             try:
@@ -361,7 +364,8 @@ class Writes:
             try:
                 await staged.seal()
             finally:  # a full disk is no reason not to send it
-                self._enqueue(inode)
+                if not self.queue.is_coming(inode):
+                    self._enqueue(inode)
             staged.rest()
             return
         async with self.hold_place(inode.number):
@@ -380,8 +384,14 @@ class Writes:
                 await stack.enter_async_context(self.placing.hold(*numbers))
             yield
 
+    def moves_settled(self) -> None:
+        """Renames of an earlier run have come to an end: uploads may begin."""
+        self._moves_settled.set()
+        self.queue.resume()
+
     async def drain(self) -> None:
-        """Wait until everything that was closed is on the NAS."""
+        """Wait until everything that was closed is on the NAS, and renames of an earlier run have come to an end."""
+        await self._moves_settled.wait()
         for entry in self.queue.entries:
             if entry.item.staged is not None and not entry.item.writers:
                 self.queue.enqueue(entry.item, entry.name)

@@ -238,11 +238,57 @@ async def test_what_waits_for_the_journal_at_the_same_time_is_committed_at_once(
     commits = []
     commit = Journal._commit
     monkeypatch.setattr(Journal, "_commit", lambda self: (commits.append(1), commit(self)))
+    files = [await area.stage(f"/s/{number}", None, empty=True) for number in range(100)]
+    for staged in files:
+        await staged.write(0, b"bytes")
+    commits.clear()
     async with trio.open_nursery() as nursery:
-        for number in range(100):
-            nursery.start_soon(lambda number=number: area.stage(f"/s/{number}", None, empty=True))
-    assert len(area.journal.rows()) == 100
+        for staged in files:
+            nursery.start_soon(staged.seal)
+    assert [row.size for row in area.journal.rows()] == [5] * 100
     assert len(commits) < 10
+
+
+@pytest.fixture
+def disk_waits(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each commit: does it wait for the disk, and may it tidy the journal, which waits for the disk, too?"""
+    waits: list[bool] = []
+    commit = Journal._commit
+
+    def watched(journal: Journal) -> None:
+        asked = [journal.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "wal_autocheckpoint")]
+        assert asked in ([2, 1000], [1, 0])
+        waits.append(asked[0] == 2)
+        commit(journal)
+
+    monkeypatch.setattr(Journal, "_commit", watched)
+    return waits
+
+
+async def test_beginning_a_file_waits_for_no_disk_and_sealing_it_does(
+    area: StagingArea, disk_waits: list[bool]
+) -> None:
+    staged = await area.stage("/s/f", None, empty=True)
+    assert disk_waits == [False]
+    assert [row.path for row in area.journal.rows()] == ["/s/f"]
+    await staged.write(0, b"bytes")
+    await staged.seal()
+    assert disk_waits == [False, True]
+    await area.stage("/s/g", None, empty=True)
+    assert disk_waits == [False, True, False]
+
+
+async def test_a_file_is_begun_although_the_journal_is_busy(area: StagingArea, disk_waits: list[bool]) -> None:
+    gate = threading.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(area.run, gate.wait, 10)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(lambda: area.stage("/s/f", None, empty=True))
+        await wait_all_tasks_blocked()
+        assert disk_waits == []
+        gate.set()
+    assert [row.path for row in area.journal.rows()] == ["/s/f"]
+    assert disk_waits == [True, True]
 
 
 async def test_one_failure_takes_back_nothing_of_the_others(area: StagingArea) -> None:

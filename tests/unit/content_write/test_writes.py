@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import trio
 
+from synofs.content.journal import Journal
 from synofs.fs.errors import AccessDenied, EntryExists
 from synofs.fs.writes import WriteMode
 from synofs.remote import (
@@ -29,6 +30,7 @@ from tests.unit.virtual_time import in_virtual_time
 pytestmark = in_virtual_time
 
 BIG = revealing(3_000_000)
+FULL = 2  # of SQLite's `synchronous`: a commit waits for the disk
 
 
 # ----- closing ----------------------------------------------------------------------------------------------
@@ -149,6 +151,27 @@ async def test_a_shells_redirection_costs_one_upload_and_no_empty_file_in_betwee
     await rig.close(number)
     assert await rig.flushed() == {"/s/f": b"new"}
     assert (rig.uploads(), seen) == (["f"], [b"old"])
+
+
+async def test_what_was_only_created_or_emptied_is_on_the_local_disk_when_it_is_closed(
+    rig: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nas.file("/s/old", b"old")
+    levels: list[int] = []
+    commit = Journal._commit
+
+    def watched(journal: Journal) -> None:
+        levels.append(journal.db.execute("PRAGMA synchronous").fetchone()[0])
+        commit(journal)
+
+    monkeypatch.setattr(Journal, "_commit", watched)
+    for path in ("/s/new", "/s/old"):
+        number = await rig.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        assert FULL not in levels, "open(2) waits for no disk"
+        await rig.fs.flush(number)
+        assert levels[-1] == FULL
+        assert nas.count("upload") == 0
+        levels.clear()
 
 
 async def test_an_empty_file_is_sent_when_its_last_handle_is_closed(rig: Rig, nas: Nas) -> None:
