@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
-from jeepney import DBusAddress, HeaderFields, MessageType, message_bus, new_error, new_method_return, new_signal
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney import DBusAddress, HeaderFields, new_error, new_method_return, new_signal
+from jeepney.io.blocking import DBusConnection
+
+from tests.bus import BusService, serving
 
 NAME = "org.freedesktop.login1"
 PATH = "/org/freedesktop/login1"
 MANAGER = "org.freedesktop.login1.Manager"
 
 
-class LoginService:
+class LoginService(BusService):
     def __init__(self, connection: DBusConnection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._lock = threading.Lock()
         self._inhibitors: list[int] = []  # our ends; the other end of each is closed when its holder lets go
         self.asked: list[tuple[str, str, str, str]] = []
 
-    def serve(self) -> None:
-        """Until the bus ends."""
-        with contextlib.suppress(ConnectionError, OSError):
-            while True:
-                message = self._connection.receive()
-                if message.header.message_type is MessageType.method_call:
-                    self._answer(message)
-
-    def _answer(self, message: Any) -> None:
+    def answer(self, message: Any) -> None:
         fields = message.header.fields
         asked = (fields.get(HeaderFields.path), fields.get(HeaderFields.interface), fields.get(HeaderFields.member))
         if asked != (PATH, MANAGER, "Inhibit") or fields.get(HeaderFields.signature) != "ssss":
-            self._connection.send(new_error(message, "org.freedesktop.DBus.Error.UnknownMethod"))
+            self.connection.send(new_error(message, "org.freedesktop.DBus.Error.UnknownMethod"))
             return
         ours, theirs = os.pipe()
-        self._connection.send(new_method_return(message, "h", (theirs,)))
+        self.connection.send(new_method_return(message, "h", (theirs,)))
         os.close(theirs)
         with self._lock:
             self._inhibitors.append(ours)
@@ -65,24 +58,12 @@ class LoginService:
 
     def prepare_for_sleep(self, begins: bool) -> None:
         manager = DBusAddress(PATH, bus_name=None, interface=MANAGER)
-        self._connection.send(new_signal(manager, "PrepareForSleep", "b", (begins,)))
+        self.connection.send(new_signal(manager, "PrepareForSleep", "b", (begins,)))
 
     def close(self) -> None:
         for end in self._inhibitors:
             os.close(end)
 
 
-@contextlib.contextmanager
-def login_service(address: str) -> Iterator[LoginService]:
-    connection = open_dbus_connection(bus=address, enable_fds=True)
-    service = LoginService(connection)
-    connection.send_and_get_reply(message_bus.RequestName(NAME))
-    thread = threading.Thread(target=service.serve, daemon=True)
-    thread.start()
-    try:
-        yield service
-    finally:
-        connection.sock.shutdown(2)
-        thread.join(5)
-        connection.close()
-        service.close()
+def login_service(address: str) -> AbstractContextManager[LoginService]:
+    return serving(address, NAME, LoginService, descriptors=True)

@@ -1,16 +1,15 @@
-"""A session bus with a desktop's notification service on it: the D-Bus interface, and a list in place of a screen."""
+"""A desktop's notification service on a bus of our own: the D-Bus interface, and a list in place of a screen."""
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from jeepney import HeaderFields, MessageType, message_bus, new_error, new_method_return
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney import HeaderFields, new_error, new_method_return
+from jeepney.io.blocking import DBusConnection
+
+from tests.bus import BusService, serving
 
 NAME = "org.freedesktop.Notifications"
 
@@ -23,20 +22,15 @@ class Shown(NamedTuple):
     urgency: int
 
 
-class NotificationService:
+class NotificationService(BusService):
     def __init__(self, connection: DBusConnection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self.shown: list[Shown] = []
 
-    def serve(self) -> None:
-        """Until the bus ends."""
-        with contextlib.suppress(ConnectionError, OSError):
-            while True:
-                message = self._connection.receive()
-                if message.header.message_type is MessageType.method_call:
-                    self._connection.send(self._answer(message))
+    def answer(self, message: Any) -> None:
+        self.connection.send(self._reply(message))
 
-    def _answer(self, message: Any) -> Any:
+    def _reply(self, message: Any) -> Any:
         fields = message.header.fields
         asked = (fields.get(HeaderFields.interface), fields.get(HeaderFields.member))
         if asked != (NAME, "Notify") or fields.get(HeaderFields.signature) != "susssasa{sv}i":
@@ -54,29 +48,5 @@ class NotificationService:
         return self.shown
 
 
-@contextlib.contextmanager
-def session_bus() -> Iterator[str]:
-    """The address of a bus of our own."""
-    with subprocess.Popen(
-        ["dbus-daemon", "--session", "--nofork", "--print-address=1"], stdout=subprocess.PIPE, text=True
-    ) as bus:
-        try:
-            assert bus.stdout is not None
-            yield bus.stdout.readline().strip()
-        finally:
-            bus.terminate()
-
-
-@contextlib.contextmanager
-def notification_service(address: str) -> Iterator[NotificationService]:
-    connection = open_dbus_connection(bus=address)
-    service = NotificationService(connection)
-    connection.send_and_get_reply(message_bus.RequestName(NAME))
-    thread = threading.Thread(target=service.serve, daemon=True)
-    thread.start()
-    try:
-        yield service
-    finally:
-        connection.sock.shutdown(2)
-        thread.join(5)
-        connection.close()
+def notification_service(address: str) -> AbstractContextManager[NotificationService]:
+    return serving(address, NAME, NotificationService)

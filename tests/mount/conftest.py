@@ -12,6 +12,7 @@ import pytest
 from tests import trees
 from tests.mount import harness
 from tests.mount.harness import Mount, Nas
+from tests.mount.places import Place, live_places
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +92,9 @@ def start_mount(start_nas: object, served: Path, common_nas: Nas) -> Iterator[Ca
 def start_runner(start_nas: object, served: Path, common_nas: Nas) -> Iterator[Callable[..., Mount]]:
     """The same by `runner.py`."""
     yield from _start_mount(harness.mounted_by_runner, served, common_nas)
+
+
+@pytest.fixture(scope="module", params=["durable", "writeback"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
+    with live_places(tmp_path_factory.mktemp("posix"), request.param) as place:
+        yield place

@@ -35,6 +35,17 @@ class Place:
         return tree_of(self.served)
 
 
+Row = Callable[[Place], None]
+
+
+class Table(dict[str, Row]):
+    """The rows of a test module by name; a decorator that adds one."""
+
+    def __call__(self, function: Row) -> Row:
+        self[function.__name__] = function
+        return function
+
+
 def fails(number: int, call: Callable[..., object], *arguments: object) -> None:
     try:
         result = call(*arguments)

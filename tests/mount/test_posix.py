@@ -20,6 +20,7 @@ import pytest
 
 from tests import trees
 from tests.mount.harness import Mount, Nas, mounted, run, simulated_nas
+from tests.mount.places import fails
 
 pytestmark = pytest.mark.mount
 
@@ -61,15 +62,6 @@ def mount(nas: Nas) -> Iterator[Mount]:
 def writable_mount(nas: Nas) -> Iterator[Mount]:
     with mounted(nas, writable=True) as mount:
         yield mount
-
-
-def fails(number: int, call: Callable[..., object], *arguments: object) -> None:
-    try:
-        result = call(*arguments)
-    except OSError as error:
-        assert error.errno == number, f"{error}, expected {errno.errorcode[number]}"  # noqa: PT017 - not only raises
-        return
-    raise AssertionError(f"{call.__name__}{arguments} gave {result!r}, expected {errno.errorcode[number]}")
 
 
 def opened(path: Path, flags: int = os.O_RDONLY) -> int:

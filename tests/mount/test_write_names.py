@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,26 +15,14 @@ import pytest
 from tests import trees
 from tests.model.live import live_mount, tree_of
 from tests.mount.harness import wait_until
-from tests.mount.places import Place, fails, live_places, write
+from tests.mount.places import Place, Table, fails, write
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(300)]
 
 BIG = trees.revealing(700_000)
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 
-Row = Callable[[Place], None]
-TABLE: dict[str, Row] = {}
-
-
-def row(function: Row) -> Row:
-    TABLE[function.__name__] = function
-    return function
-
-
-@pytest.fixture(scope="module", params=["durable", "writeback"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    with live_places(tmp_path_factory.mktemp("posix"), request.param) as place:
-        yield place
+row = Table()
 
 
 def renameat2(source: Path, target: Path, flags: int) -> None:
@@ -327,9 +315,9 @@ def times_of_folders_are_the_nass(place: Place) -> None:
 # ----- the table --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(TABLE))
+@pytest.mark.parametrize("name", list(row))
 def test_posix(place: Callable[[str], Place], name: str) -> None:
-    TABLE[name](place(name))
+    row[name](place(name))
 
 
 def test_moving_between_any_two_folders_of_a_mount_is_never_exdev(tmp_path: Path) -> None:

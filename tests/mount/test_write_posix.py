@@ -13,32 +13,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import trees
 from tests.model.live import live_mount
-from tests.mount.places import Place, fails, live_places
+from tests.mount.places import Place, Table, fails
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(300)]
 
 BIG = trees.revealing(700_000)
 
-Row = Callable[[Place], None]
-TABLE: dict[str, Row] = {}
-
-
-def row(function: Row) -> Row:
-    TABLE[function.__name__] = function
-    return function
-
-
-@pytest.fixture(scope="module", params=["durable", "writeback"])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    with live_places(tmp_path_factory.mktemp("posix"), request.param) as place:
-        yield place
+row = Table()
 
 
 # ----- open -------------------------------------------------------------------------------------------------
@@ -287,9 +275,9 @@ def a_descriptor_inherited_by_a_child_writes(place: Place) -> None:
 # ----- the table --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(TABLE))
+@pytest.mark.parametrize("name", list(row))
 def test_posix(place: Callable[[str], Place], name: str) -> None:
-    TABLE[name](place(name))
+    row[name](place(name))
 
 
 @pytest.mark.parametrize("mode", ["durable", "writeback"])

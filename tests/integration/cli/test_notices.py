@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bus import session_bus
 from tests.integration.cli.conftest import PASSWORD, Nas, Synofs, running_nas
-from tests.notification_service import NotificationService, notification_service, session_bus
+from tests.notification_service import NotificationService, notification_service
 
 pytestmark = pytest.mark.mount
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bus import session_bus
 from tests.integration.cli.conftest import PASSWORD, Nas, Synofs, running_nas, until
 from tests.integration.cli.test_notices import faults
 from tests.login_service import LoginService, login_service
-from tests.notification_service import session_bus
 
 pytestmark = pytest.mark.mount
 

@@ -136,6 +136,16 @@ def serving(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> Iter
         server.stop()
 
 
+def noting(seen: list[bytes]) -> Behaviour:
+    """Notes each request, and answers that all is well."""
+
+    def answer(connection: Connection, request: bytes) -> None:
+        seen.append(request)
+        connection.answer()
+
+    return always(answer)
+
+
 def always(answer: Callable[[Connection, bytes], Any]) -> Behaviour:
     """Answers every request on a connection until the client hangs up."""
 

@@ -15,7 +15,7 @@ from synofs.filestation import transport
 from synofs.filestation.piecequeue import MAX_WAITING_BYTES
 from synofs.filestation.transport import Head, Request
 from tests.integration.filestation.exchanges import GET, Body, Sink, connected
-from tests.integration.filestation.raw_server import Connection, always, serving
+from tests.integration.filestation.raw_server import Connection, always, noting, serving
 from tests.trees import revealing
 
 pytestmark = pytest.mark.trio
@@ -157,12 +157,7 @@ async def test_encodings_that_are_broken_or_unknown(body: bytes, encoding: str) 
 
 async def test_a_sent_body_is_counted_and_exact() -> None:
     seen: list[bytes] = []
-
-    def answer(connection: Connection, request: bytes) -> None:
-        seen.append(request)
-        connection.answer()
-
-    with serving(always(answer)) as server:
+    with serving(noting(seen)) as server:
         async with connected(server) as http:
             body = Body(b"abc", memoryview(b"defg"), b"hi")
             await http.send(Request("POST", "/x", body=body))

@@ -13,6 +13,7 @@ from synofs.content.staging import StagingArea
 from synofs.fs.writes import WriteMode
 from tests.unit.content_write.crashes import without_threads
 from tests.unit.content_write.nas import Nas
+from tests.unit.content_write.put_rig import PutRig
 from tests.unit.content_write.rig import Rig, use_nas_clock
 
 MIB = 1024 * 1024
@@ -93,3 +94,8 @@ async def writeback(nas: Nas, open_area: Areas, inline_disk: None, nursery: trio
     rig = Rig(nas, await open_area(), WriteMode.WRITEBACK)
     await rig.start(nursery)
     return rig
+
+
+@pytest.fixture
+async def put_rig(nas: Nas, open_area: Areas, inline_disk: None) -> PutRig:
+    return PutRig(nas, await open_area())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,119 +23,101 @@ from tests.unit.virtual_time import in_virtual_time
 pytestmark = [in_virtual_time, pytest.mark.usefixtures("inline_disk")]
 
 
-@pytest.fixture
-def nas() -> Nas:
-    return Nas("s")
-
-
-@pytest.fixture
-async def rig(nas: Nas, open_area: Areas) -> AsyncIterator[PutRig]:
-    return PutRig(nas, await open_area())
-
-
 # ----- uploads whose end is not known -------------------------------------------------------------------------
 
 
-async def test_an_upload_whose_answer_was_lost_is_not_sent_again(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"content")
+async def test_an_upload_whose_answer_was_lost_is_not_sent_again(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"content")
     nas.meet("upload", LOST, after=True)
-    await rig.fails(staged, TimedOut)
-    assert not (await rig.put(staged)).conflict
+    await put_rig.fails(staged, TimedOut)
+    assert not (await put_rig.put(staged)).conflict
     assert (nas.files(), nas.count("upload")) == ({"/s/f": b"content"}, 1)
 
 
-async def test_a_torn_upload_is_replaced(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"0123456789")
+@pytest.mark.parametrize(("rest", "md5s"), [(b"0123", 1), (b"", 0)])
+async def test_a_torn_upload_is_replaced_and_an_empty_rest_needs_no_md5_for_that(
+    put_rig: PutRig, nas: Nas, rest: bytes, md5s: int
+) -> None:
+    staged = await put_rig.new(b"0123456789")
 
     def tear() -> None:
-        nas.write("/s/f", b"0123")
+        nas.write("/s/f", rest)
         raise Unreachable("cut")
 
     nas.meet("upload", tear, after=True)
-    await rig.fails(staged, Unreachable)
-    assert not (await rig.put(staged)).conflict
-    assert rig.visible() == {"/s/f": b"0123456789"}
+    await put_rig.fails(staged, Unreachable)
+    assert not (await put_rig.put(staged)).conflict
+    assert (put_rig.visible(), nas.count("md5")) == ({"/s/f": b"0123456789"}, md5s)
 
 
-async def test_an_empty_rest_of_a_torn_upload_is_replaced_without_asking_for_its_md5(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"0123456789")
-
-    def tear() -> None:
-        nas.write("/s/f", b"")
-        raise Unreachable("cut")
-
-    nas.meet("upload", tear, after=True)
-    await rig.fails(staged, Unreachable)
-    await rig.put(staged)
-    assert (rig.visible(), nas.count("md5")) == ({"/s/f": b"0123456789"}, 0)
-
-
-async def test_somebody_elses_short_file_is_not_taken_for_a_torn_upload(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"0123456789")
+async def test_somebody_elses_short_file_is_not_taken_for_a_torn_upload(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"0123456789")
 
     def happen() -> None:
         nas.write("/s/f", b"else")
         raise Unreachable("cut")
 
     nas.meet("upload", happen)
-    await rig.fails(staged, Unreachable)
-    assert (await rig.put(staged)).conflict
+    await put_rig.fails(staged, Unreachable)
+    assert (await put_rig.put(staged)).conflict
     assert nas.files()["/s/f"] == b"else"
     assert conflict_in(nas.files())[1] == b"0123456789"
 
 
-async def test_an_upload_that_the_nas_acknowledged_but_does_not_have_is_sent_again(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"content")
+async def test_an_upload_that_the_nas_acknowledged_but_does_not_have_is_sent_again(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"content")
     nas.meet("upload", lambda: nas.delete("/s/f"), after=True)
-    await rig.fails(staged, ShortBody)
-    await rig.put(staged)
+    await put_rig.fails(staged, ShortBody)
+    await put_rig.put(staged)
     assert nas.files() == {"/s/f": b"content"}
 
 
-async def test_a_short_file_under_the_name_is_never_believed_complete(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"0123456789")
+async def test_a_short_file_under_the_name_is_never_believed_complete(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"0123456789")
     nas.meet("upload", lambda: nas.write("/s/f", b"01234"), after=True)  # and the NAS says: success
-    await rig.fails(staged, ShortBody)
-    assert not (await rig.put(staged)).conflict
-    assert rig.visible() == {"/s/f": b"0123456789"}
+    await put_rig.fails(staged, ShortBody)
+    assert not (await put_rig.put(staged)).conflict
+    assert put_rig.visible() == {"/s/f": b"0123456789"}
 
 
-async def test_an_older_upload_that_arrived_unnoticed_is_replaced_by_the_present_content(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"first")
+async def test_an_older_upload_that_arrived_unnoticed_is_replaced_by_the_present_content(
+    put_rig: PutRig, nas: Nas
+) -> None:
+    staged = await put_rig.new(b"first")
     nas.meet("upload", LOST, after=True)
-    await rig.fails(staged, TimedOut)
+    await put_rig.fails(staged, TimedOut)
     await staged.write(0, b"SECOND")
-    assert not (await rig.put(staged)).conflict
-    assert rig.visible() == {"/s/f": b"SECOND"}
+    assert not (await put_rig.put(staged)).conflict
+    assert put_rig.visible() == {"/s/f": b"SECOND"}
 
 
-async def test_an_older_upload_and_a_change_by_somebody_else_both_survive(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"first")
+async def test_an_older_upload_and_a_change_by_somebody_else_both_survive(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"first")
     nas.meet("upload", LOST, after=True)
-    await rig.fails(staged, TimedOut)
+    await put_rig.fails(staged, TimedOut)
     await staged.write(0, b"SECOND")
     nas.write("/s/f", b"their")
-    assert (await rig.put(staged)).conflict
+    assert (await put_rig.put(staged)).conflict
     assert nas.files()["/s/f"] == b"their"
     assert conflict_in(nas.files())[1] == b"SECOND"
 
 
-async def test_a_nas_without_md5_makes_a_copy_rather_than_a_guess(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"content")
+async def test_a_nas_without_md5_makes_a_copy_rather_than_a_guess(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"content")
     nas.meet("upload", LOST, after=True)
-    await rig.fails(staged, TimedOut)
+    await put_rig.fails(staged, TimedOut)
     nas.meet("md5", Unsupported("no MD5"), times=9)
-    assert (await rig.put(staged)).conflict
+    assert (await put_rig.put(staged)).conflict
     assert nas.files()["/s/f"] == conflict_in(nas.files())[1] == b"content"
 
 
-async def test_a_new_file_costs_no_write_to_the_journal_on_its_way(rig: PutRig, nas: Nas) -> None:
-    staged = await rig.new(b"content")
-    changes = rig.area.journal.db.total_changes
+async def test_a_new_file_costs_no_write_to_the_journal_on_its_way(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"content")
+    changes = put_rig.area.journal.db.total_changes
     frozen = await staged.freeze()
-    await rig.putter.put(staged, "/s/f", frozen)
+    await put_rig.putter.put(staged, "/s/f", frozen)
     await staged.unfreeze(frozen)
-    assert rig.area.journal.db.total_changes == changes
+    assert put_rig.area.journal.db.total_changes == changes
 
 
 # ----- replacing, and failures --------------------------------------------------------------------------------
@@ -144,66 +126,66 @@ async def test_a_new_file_costs_no_write_to_the_journal_on_its_way(rig: PutRig, 
 @pytest.mark.parametrize("method", ["make_dir", "upload", "get_entries", "move"])
 @pytest.mark.parametrize("after", [False, True])
 async def test_whatever_call_fails_the_name_has_the_old_or_the_new_version(
-    rig: PutRig, nas: Nas, method: str, after: bool
+    put_rig: PutRig, nas: Nas, method: str, after: bool
 ) -> None:
     nas.file("/s/f", b"old")
-    staged = await rig.edit(b"the new one")
+    staged = await put_rig.edit(b"the new one")
     nas.meet(method, LOST, after=after)
-    await rig.fails(staged, TimedOut)
+    await put_rig.fails(staged, TimedOut)
     assert nas.files()["/s/f"] in (b"old", b"the new one")
-    assert not (await rig.put(staged)).conflict
-    assert rig.visible() == {"/s/f": b"the new one"}
+    assert not (await put_rig.put(staged)).conflict
+    assert put_rig.visible() == {"/s/f": b"the new one"}
 
 
-async def test_a_swap_whose_answer_was_lost_is_not_uploaded_again(rig: PutRig, nas: Nas) -> None:
+async def test_a_swap_whose_answer_was_lost_is_not_uploaded_again(put_rig: PutRig, nas: Nas) -> None:
     nas.file("/s/f", b"old")
-    staged = await rig.edit(b"the new one")
+    staged = await put_rig.edit(b"the new one")
     nas.meet("move", LOST, after=True)
-    await rig.fails(staged, TimedOut)
-    await rig.put(staged)
+    await put_rig.fails(staged, TimedOut)
+    await put_rig.put(staged)
     assert nas.count("upload") == 1
 
 
-async def test_a_hidden_folder_that_somebody_removed_is_made_again(rig: PutRig, nas: Nas) -> None:
+async def test_a_hidden_folder_that_somebody_removed_is_made_again(put_rig: PutRig, nas: Nas) -> None:
     nas.file("/s/f", b"old")
-    await rig.put(await rig.edit(b"one"))
+    await put_rig.put(await put_rig.edit(b"one"))
     nas.delete(HIDDEN)
-    await rig.put(await rig.edit(b"two"))
-    assert rig.visible() == {"/s/f": b"two"}
+    await put_rig.put(await put_rig.edit(b"two"))
+    assert put_rig.visible() == {"/s/f": b"two"}
 
 
-async def test_an_upload_that_somebody_removed_before_the_swap_is_sent_again(rig: PutRig, nas: Nas) -> None:
+async def test_an_upload_that_somebody_removed_before_the_swap_is_sent_again(put_rig: PutRig, nas: Nas) -> None:
     nas.file("/s/f", b"old")
-    staged = await rig.edit(b"new")
+    staged = await put_rig.edit(b"new")
     nas.meet("move", lambda: nas.delete(TEMP))
-    await rig.fails(staged, ShortBody)
-    await rig.put(staged)
-    assert rig.visible() == {"/s/f": b"new"}
+    await put_rig.fails(staged, ShortBody)
+    await put_rig.put(staged)
+    assert put_rig.visible() == {"/s/f": b"new"}
 
 
-async def test_a_folder_that_is_gone_is_told_as_such(rig: PutRig, nas: Nas) -> None:
+async def test_a_folder_that_is_gone_is_told_as_such(put_rig: PutRig, nas: Nas) -> None:
     nas.file("/s/f", b"old")
-    staged = await rig.edit(b"new")
+    staged = await put_rig.edit(b"new")
     nas.delete("/s")
-    await rig.fails(staged, NotFound)
+    await put_rig.fails(staged, NotFound)
 
 
-async def test_a_torn_upload_stays_in_the_hidden_folder(rig: PutRig, nas: Nas) -> None:
+async def test_a_torn_upload_stays_in_the_hidden_folder(put_rig: PutRig, nas: Nas) -> None:
     nas.file("/s/f", b"old")
-    staged = await rig.edit(b"0123456789")
+    staged = await put_rig.edit(b"0123456789")
 
     def tear() -> None:
         nas.write(TEMP, b"0123")
         raise Unreachable("cut")
 
     nas.meet("upload", tear, after=True)
-    await rig.fails(staged, Unreachable)
-    assert rig.visible() == {"/s/f": b"old"}
+    await put_rig.fails(staged, Unreachable)
+    assert put_rig.visible() == {"/s/f": b"old"}
     nas.meet("upload", lambda: nas.write(TEMP, b"012345"), after=True)  # and the NAS says: success
-    await rig.fails(staged, ShortBody)
-    assert rig.visible() == {"/s/f": b"old"}
-    await rig.put(staged)
-    assert rig.visible() == {"/s/f": b"0123456789"}
+    await put_rig.fails(staged, ShortBody)
+    assert put_rig.visible() == {"/s/f": b"old"}
+    await put_rig.put(staged)
+    assert put_rig.visible() == {"/s/f": b"0123456789"}
 
 
 # ----- killed at any call -------------------------------------------------------------------------------------
@@ -225,8 +207,8 @@ async def test_killed_at_any_call_the_next_start_puts_it_once(
         nas.folder("/s")
         if edited:
             nas.file("/s/f", b"old")
-        rig = PutRig(nas, await open_area(tmp_path / str(number)))
-        staged = await (rig.edit if edited else rig.new)(b"what was acknowledged")
+        put_rig = PutRig(nas, await open_area(tmp_path / str(number)))
+        staged = await (put_rig.edit if edited else put_rig.new)(b"what was acknowledged")
         await staged.seal()
 
         def kill() -> None:
@@ -235,10 +217,10 @@ async def test_killed_at_any_call_the_next_start_puts_it_once(
         nas.meet(method, kill, after=after)
         frozen = await staged.freeze()
         with pytest.raises(Killed):
-            await rig.putter.put(staged, "/s/f", frozen)
+            await put_rig.putter.put(staged, "/s/f", frozen)
         frozen.source.close()
-        assert rig.visible().get("/s/f") in ((b"old" if edited else None), b"what was acknowledged")
-        await open_area.close(rig.area)
+        assert put_rig.visible().get("/s/f") in ((b"old" if edited else None), b"what was acknowledged")
+        await open_area.close(put_rig.area)
 
         again = PutRig(nas, await open_area(tmp_path / str(number)))
         (found,) = again.area.files.values()
@@ -254,13 +236,13 @@ async def test_killed_at_any_call_the_next_start_puts_it_once(
 async def test_an_adopted_file_that_had_arrived_is_not_sent_again(
     nas: Nas, open_area: Areas, tmp_path: Path, expect_logs: Callable[..., None]
 ) -> None:
-    rig = PutRig(nas, await open_area())
-    staged = await rig.new(b"content")
+    put_rig = PutRig(nas, await open_area())
+    staged = await put_rig.new(b"content")
     await staged.seal()
     frozen = await staged.freeze()
-    await rig.putter.put(staged, "/s/f", frozen)
+    await put_rig.putter.put(staged, "/s/f", frozen)
     frozen.source.close()
-    await open_area.close(rig.area)
+    await open_area.close(put_rig.area)
     for file in (tmp_path / "synofs-v1" / "test").glob("journal.db*"):
         file.unlink()
     expect_logs("found and is sent now")

@@ -265,24 +265,14 @@ async def test_a_last_slice_whose_answer_is_lost_is_looked_for_first(
     assert rig.visible() == {"/s/f": CONTENT}
 
 
-async def test_a_name_that_somebody_takes_meanwhile_stays_theirs(
-    rig: Rig, nas: Nas, expect_logs: Callable[..., None]
+@pytest.mark.parametrize("replaces", [False, True])
+async def test_what_somebody_else_writes_meanwhile_stays_theirs(
+    rig: Rig, nas: Nas, expect_logs: Callable[..., None], replaces: bool
 ) -> None:
     expect_logs("somebody else changed it")
-    number = await begun(rig)
-    nas.write("/s/f", b"theirs")
-    await rig.close(number)
-    files = await rig.flushed()
-    assert files.pop("/s/f") == b"theirs"
-    assert list(files.values()) == [CONTENT]
-
-
-async def test_an_old_version_that_somebody_changes_meanwhile_stays_theirs(
-    rig: Rig, nas: Nas, expect_logs: Callable[..., None]
-) -> None:
-    expect_logs("somebody else changed it")
-    nas.file("/s/f", b"old")
-    await trio.sleep(600)
+    if replaces:
+        nas.file("/s/f", b"old")
+        await trio.sleep(600)
     number = await begun(rig)
     nas.write("/s/f", b"theirs")
     await rig.close(number)

@@ -70,20 +70,24 @@ async def test_after_a_conflict_the_open_file_is_the_conflict_copy(rig: Rig, nas
     assert len(await rig.names()) == 2
 
 
-async def test_an_edit_of_what_was_read_is_not_put_over_a_version_that_was_not(
-    rig: Rig, nas: Nas, conflict_logs: None
-) -> None:
-    """The program has read the old version. That the mount knows of the new one by now makes no difference."""
-    nas.file("/s/f", b"old content")
+async def read_and_then_changed_by_others(rig: Rig, nas: Nas, content: bytes) -> int:
+    """A program has read the file, and the mount knows of another version by now. Returns the program's handle."""
     number = await rig.open("/s/f", os.O_RDWR)
-    assert await rig.read_all(number) == b"old content"
+    assert await rig.read_all(number) == content
     nas.write("/s/f", b"their content")
     await rig.fs.refresh("/s")
     assert (await rig.at("/s/f")).size == 13
+    return number
+
+
+async def test_an_edit_of_what_was_read_is_not_put_over_a_version_that_was_not(
+    rig: Rig, nas: Nas, conflict_logs: None
+) -> None:
+    nas.file("/s/f", b"old content")
+    number = await read_and_then_changed_by_others(rig, nas, b"old content")
     await rig.fs.write(number, 0, b"OUR")
     await rig.close(number)
-    files = await rig.flushed()
-    assert files["/s/f"] == b"their content"
+    assert (await rig.flushed())["/s/f"] == b"their content"
     assert ours(rig) == b"OUR content"
 
 
@@ -92,15 +96,10 @@ async def test_an_edit_of_what_was_written_here_is_not_put_over_a_version_that_w
 ) -> None:
     await rig.create("/s/f", b"our first")
     await rig.flushed()
-    number = await rig.open("/s/f", os.O_RDWR)
-    assert await rig.read_all(number) == b"our first"
-    nas.write("/s/f", b"their content")
-    await rig.fs.refresh("/s")
-    assert (await rig.at("/s/f")).size == 13
+    number = await read_and_then_changed_by_others(rig, nas, b"our first")
     await rig.fs.write(number, 0, b"our first, and more")
     await rig.close(number)
-    files = await rig.flushed()
-    assert files["/s/f"] == b"their content"
+    assert (await rig.flushed())["/s/f"] == b"their content"
     assert ours(rig) == b"our first, and more"
 
 
@@ -108,10 +107,7 @@ async def test_a_program_that_empties_what_it_has_read_does_not_empty_a_version_
     rig: Rig, nas: Nas, conflict_logs: None
 ) -> None:
     nas.file("/s/f", b"old content")
-    number = await rig.open("/s/f", os.O_RDWR)
-    assert await rig.read_all(number) == b"old content"
-    nas.write("/s/f", b"their content")
-    await rig.fs.refresh("/s")
+    number = await read_and_then_changed_by_others(rig, nas, b"old content")
     await rig.fs.setattr(await rig.at("/s/f"), size=0, mtime_ns=None, number=number)
     await rig.fs.write(number, 0, b"ours")
     await rig.close(number)
