@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from synofs.content.blocks import ContentKey
-from synofs.content.diskcache import CachedFile, Stretch
+from synofs.content.blockstore import CachedFile, Stretch
 from synofs.content.ranges import RangeSet
 from synofs.remote import RemoteError
 

@@ -55,6 +55,6 @@ async def test_an_error_in_the_cache_that_nobody_foresaw_fails_no_read(
         raise ZeroDivisionError("a bug")
 
     disk = DiskCache(tmp_path, DiskCacheOptions(floor_bytes=0))
-    monkeypatch.setattr(disk, "_find", broken)
+    monkeypatch.setattr(disk._store, "find", broken)
     await read_all(store, disk)
     await disk.close()

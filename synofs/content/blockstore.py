@@ -1,0 +1,349 @@
+"""Stretches of files on the local disk, and the index that says which is where. Blocking; used in one thread.
+
+    index.db     which stretch of which version of which file is where (SQLite)
+    data/XX/ID   one sparse file for each cached version, named by a random id
+    unclean      is there while a mount uses the folder, and after one that was killed
+
+The index is written after the data and without waiting for the disk (`synchronous=OFF`): after a power cut it may name
+what is not there. The checksum of a stretch covers what it is of (path, version, place) and not its bytes alone, so
+that neither wrong bytes nor an index that names a wrong place are ever believed. An index that cannot be used is made
+anew. What then belongs to nobody, or was written by a mount that was killed before it was named, is removed by and by
+(`sweep`); after an orderly end nothing is scanned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+from zlib import crc32
+
+from synofs.content.private import claim_dir, claim_file
+from synofs.remote import Fingerprint
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_SCHEMA_NUMBER = 2
+_SCHEMA = f"""
+CREATE TABLE files (
+    id TEXT PRIMARY KEY,
+    path BLOB NOT NULL, -- as bytes: SQLite's text takes no names that are not UTF-8
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, -- what its stretches take on the disk
+    used_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX files_by_version ON files (path, size, mtime_ns);
+CREATE INDEX files_by_use ON files (used_at);
+CREATE TABLE stretches (
+    file TEXT NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    start INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (file, start)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = {_SCHEMA_NUMBER};
+"""
+_DISK_BLOCK_BYTES = 4096
+_MAX_STRETCH_BYTES = 16 * 1024**2  # no piece is as large; a damaged index may say anything
+
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)  # its messages quote what it has found
+# What SQLite says when not the index is at fault, but the disk, or somebody who holds it.
+_NO_DAMAGE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+
+
+class Stretch(NamedTuple):
+    """Bytes [start, start + length) of a cached file."""
+
+    start: int
+    length: int
+    checksum: int
+
+
+class CachedFile:
+    """What the cache has of one version of one file."""
+
+    __slots__ = ("id", "key", "stretches")
+
+    def __init__(self, file_id: str, key: bytes, stretches: list[Stretch]) -> None:
+        self.id = file_id
+        self.key = key  # path and version
+        self.stretches = stretches  # sorted, disjoint
+
+
+class Piece(NamedTuple):
+    """To be kept: bytes of a version of a file from `start` on."""
+
+    path: str
+    version: Fingerprint
+    start: int
+    data: memoryview
+
+
+class BlockStore:
+    """Raises `OSError`, `sqlite3.Error` and `CacheDirUnsafe` where the disk or the folder cannot be used."""
+
+    def __init__(self, folder: Path, max_bytes: int, floor_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._floor_bytes = floor_bytes
+        self._db: sqlite3.Connection | None = None
+        self.bytes_used = 0
+        self.needs_sweep = False
+        self._to_sweep: list[Path] | None = None
+
+    # ----- life -------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        for folder in (self._folder, self._folder / "data"):
+            claim_dir(folder)
+        self.needs_sweep = self._unclean.exists()
+        claim_file(self._unclean)
+        try:
+            self._connect()
+        except (*_DAMAGE, _OtherSchema) as exc:
+            self._begin_anew(exc)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._disconnect()
+            if not self.needs_sweep:
+                self._unclean.unlink(missing_ok=True)
+
+    def whole(self, work: Callable[[], _T], otherwise: _T) -> _T:
+        """`work`; or `otherwise`, and an index made anew, if it turns out to be damaged."""
+        try:
+            return work()
+        except _DAMAGE as exc:
+            self._begin_anew(exc)
+            return otherwise
+
+    def sweep_some(self) -> bool:
+        """Remove data files that nothing names, of some folders more. Returns whether there is more to do."""
+        if self._to_sweep is None:
+            self._to_sweep = [folder for folder in (self._folder / "data").iterdir() if folder.is_dir()]
+        if self._to_sweep:
+            folder = self._to_sweep.pop()
+            query = "SELECT id FROM files WHERE id >= ? AND id < ?"
+            named = {row[0] for row in self._index.execute(query, [folder.name, folder.name + "~"])}
+            for name in os.listdir(folder):
+                if name not in named:
+                    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                        (folder / name).unlink()
+        self.needs_sweep = bool(self._to_sweep)
+        return self.needs_sweep
+
+    def _begin_anew(self, why: Exception) -> None:
+        if isinstance(why, sqlite3.Error) and getattr(why, "sqlite_errorcode", 0) & 0xFF in _NO_DAMAGE:
+            raise why
+        log.info("the index of the disk cache cannot be used (%s); the cache begins anew", why)
+        if self._db is not None:
+            self._disconnect()
+        for name in os.listdir(self._folder):
+            if name.startswith("index.db"):
+                (self._folder / name).unlink()
+        self.needs_sweep, self._to_sweep = True, None
+        self._connect()
+
+    def _connect(self) -> None:
+        path = self._folder / "index.db"
+        is_new = not path.exists()
+        claim_file(path)
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=OFF")
+            db.execute("PRAGMA foreign_keys=ON")
+            if is_new:
+                db.executescript(_SCHEMA)
+                self.needs_sweep = self.needs_sweep or any((self._folder / "data").iterdir())
+            if (number := db.execute("PRAGMA user_version").fetchone()[0]) != _SCHEMA_NUMBER:
+                raise _OtherSchema(f"it is of another release, number {number}")
+            self.bytes_used = db.execute("SELECT coalesce(sum(bytes), 0) FROM files").fetchone()[0]
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+
+    def _disconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(*_DAMAGE):  # damaged, and then of no more use
+                db.close()
+
+    @property
+    def _index(self) -> sqlite3.Connection:
+        assert self._db is not None, "the cache is not open"
+        return self._db
+
+    @property
+    def _unclean(self) -> Path:
+        return self._folder / "unclean"
+
+    # ----- reading ----------------------------------------------------------------------------------------------
+
+    def find(self, path: str, version: Fingerprint) -> CachedFile | None:
+        """What is here of that version; other versions of the path are dropped."""
+        found = self._index.execute("SELECT id, size, mtime_ns FROM files WHERE path = ?", [_as_bytes(path)]).fetchall()
+        current = None
+        for file_id, *known in found:
+            if not isinstance(file_id, str):
+                raise sqlite3.DatabaseError("an id that is none")
+            if Fingerprint(*known) == version:
+                current = file_id
+            else:
+                self._drop(file_id)
+        if current is None:
+            return None
+        self._index.execute("UPDATE files SET used_at = ? WHERE id = ?", [time.time(), current])
+        rows = self._index.execute(
+            "SELECT start, length, checksum FROM stretches WHERE file = ? ORDER BY start", [current]
+        )
+        return CachedFile(current, _key(path, version), list(_disjoint(version.size, map(Stretch._make, rows))))
+
+    def read(self, file: CachedFile, stretch: Stretch) -> memoryview | None:
+        """The bytes, or None if they are not what was written."""
+        buffer = bytearray(stretch.length)
+        try:
+            with open(self._data_path(file.id), "rb", buffering=0) as data:
+                data.seek(stretch.start)
+                count = data.readinto(buffer)
+        except OSError:
+            count = 0
+        if count == stretch.length and _checksum(file.key, stretch.start, buffer) == stretch.checksum:
+            return memoryview(buffer)
+        log.info("a damaged piece of the disk cache is left out")
+        known = "DELETE FROM stretches WHERE file = ? AND start = ?"
+        if self._index.execute(known, [file.id, stretch.start]).rowcount:
+            self._account(file.id, -_room(stretch.length))
+        return None
+
+    # ----- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        free = os.statvfs(self._folder)
+        if free.f_bavail * free.f_frsize < self._floor_bytes:
+            return
+        self._index.execute("BEGIN")
+        try:
+            for piece in pieces:
+                if self._make_room(_room(len(piece.data))):
+                    self._write_one(piece)
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._index.execute("ROLLBACK")
+            self.needs_sweep = True
+            raise
+        self._index.execute("COMMIT")
+
+    def _write_one(self, piece: Piece) -> None:
+        file_id = self._id_of(piece.path, piece.version)
+        start, end = piece.start, piece.start + len(piece.data)
+        overlap = self._index.execute(
+            "SELECT 1 FROM stretches WHERE file = ? AND start < ? AND start + length > ?", [file_id, end, start]
+        ).fetchone()
+        if overlap is not None:
+            return
+        place = self._data_path(file_id)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(fd, piece.data, start)
+        finally:
+            os.close(fd)
+        checksum = _checksum(_key(piece.path, piece.version), start, piece.data)
+        self._index.execute("INSERT INTO stretches VALUES (?, ?, ?, ?)", [file_id, start, len(piece.data), checksum])
+        self._account(file_id, _room(len(piece.data)))
+
+    def _id_of(self, path: str, version: Fingerprint) -> str:
+        known = self._index.execute(
+            "SELECT id FROM files WHERE path = ? AND size = ? AND mtime_ns = ?", [_as_bytes(path), *version]
+        ).fetchone()
+        if known is not None:
+            return str(known[0])
+        file_id = uuid.uuid4().hex
+        self._index.execute(
+            "INSERT INTO files VALUES (?, ?, ?, ?, 0, ?)", [file_id, _as_bytes(path), *version, time.time()]
+        )
+        return file_id
+
+    def _account(self, file_id: str, more_bytes: int) -> None:
+        self._index.execute("UPDATE files SET bytes = bytes + ? WHERE id = ?", [more_bytes, file_id])
+        self.bytes_used += more_bytes
+
+    def _make_room(self, wanted_bytes: int) -> bool:
+        """Drop the least recently used files until `wanted_bytes` more fit. False: they never do."""
+        while self.bytes_used + wanted_bytes > self._max_bytes:
+            oldest = self._index.execute("SELECT id FROM files ORDER BY used_at LIMIT 1").fetchone()
+            if oldest is None:  # whatever was counted
+                self.bytes_used = 0
+                return wanted_bytes <= self._max_bytes
+            self._drop(oldest[0])
+        return True
+
+    def forget(self, path: str) -> None:
+        """What is cached of this path, and below it, is void."""
+        raw = _as_bytes(path)
+        below = (raw + b"/", raw + b"0")  # "0" is the byte after the slash
+        query = "SELECT id FROM files WHERE path = ? OR (path > ? AND path < ?)"
+        for (file_id,) in self._index.execute(query, [raw, *below]).fetchall():
+            self._drop(file_id)
+
+    def _drop(self, file_id: str) -> None:
+        row = self._index.execute("SELECT bytes FROM files WHERE id = ?", [file_id]).fetchone()
+        self._index.execute("DELETE FROM files WHERE id = ?", [file_id])
+        self.bytes_used -= row[0] if row is not None else 0
+        with contextlib.suppress(FileNotFoundError):
+            self._data_path(file_id).unlink()
+
+    def _data_path(self, file_id: str) -> Path:
+        return self._folder / "data" / file_id[:2] / file_id
+
+
+class _OtherSchema(Exception):
+    """The index is of another release."""
+
+
+def _as_bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _key(path: str, version: Fingerprint) -> bytes:
+    return b"%s\0%d\0%d" % (_as_bytes(path), *version)
+
+
+def _checksum(key: bytes, start: int, data: bytearray | memoryview) -> int:
+    return crc32(data, crc32(b"%s\0%d" % (key, start)))
+
+
+def _room(length: int) -> int:
+    """What so many bytes take on the disk."""
+    return -(-length // _DISK_BLOCK_BYTES) * _DISK_BLOCK_BYTES
+
+
+def _disjoint(size: int, stretches: Iterator[Stretch]) -> Iterator[Stretch]:
+    """Those that can be true, whatever the index says."""
+    end = 0
+    for stretch in stretches:
+        if not all(isinstance(number, int) for number in stretch) or stretch.length > _MAX_STRETCH_BYTES:
+            continue
+        if end <= stretch.start < stretch.start + stretch.length <= size:
+            yield stretch
+            end = stretch.start + stretch.length
