@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import trio
 
@@ -29,6 +30,7 @@ MAX_USELESS = 2
 # What DSM packs with. Of the other methods zipfile unpacks a member whole, whatever size it is said to have: 766 bytes
 # of bzip2 took 1.7 GiB.
 _PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_MAX_PATHS_BYTES = 6000  # of an address; nginx and Apache take 8 kB for all of it
 _OVERHEAD_BYTES = 64 * 1024  # and for each file 1 KiB: headers, directory, bytes that do not pack
 
 
@@ -46,6 +48,12 @@ class ManyFiles:
 
     async def read(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `RemoteStore.read_files`."""
+        found: list[bytes | None] = []
+        for part in _parts(files):
+            found += await self._read(part)
+        return found
+
+    async def _read(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
         if len(files) == 1 or self.files_at_once == 1:
             return [None] * len(files)
         try:
@@ -92,24 +100,38 @@ class ManyFiles:
         return body
 
 
+def _parts(files: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
+    """So many files each as one address can name."""
+    start = length = 0
+    for number, (path, _) in enumerate(files):
+        length_of_path = len(calls.form({"": path})) + 10  # with the quotes and the comma around it
+        if length + length_of_path > _MAX_PATHS_BYTES and number > start:
+            yield files[start:number]
+            start, length = number, 0
+        length += length_of_path
+    yield files[start:]
+
+
 def unpacked(archive: bytes, sizes: Mapping[bytes, int]) -> dict[bytes, bytes]:
     """The files of that name and size that are whole. Raises `BadAnswer` when it is no zip."""
     found: dict[bytes, bytes] = {}
+    times: Counter[bytes] = Counter()
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as packed:
             for info in packed.infolist():
                 name = _name_in_zip(info)
-                if info.is_dir() or sizes.get(name) != info.file_size or info.compress_type not in _PACKINGS:
+                if info.is_dir():
+                    continue
+                times[name] += 1
+                if sizes.get(name) != info.file_size or info.compress_type not in _PACKINGS:
                     continue
                 with packed.open(info) as member:
                     content = member.read(info.file_size + 1)
                 if len(content) == info.file_size:
                     found[name] = content
-    except (
-        Exception
-    ) as exc:  # zipfile meets bytes of a stranger: BadZipFile, zlib.error, OverflowError, struct.error ...
+    except Exception as exc:  # of a stranger's bytes: BadZipFile, zlib.error, OverflowError, struct.error ...
         raise BadAnswer(f"the NAS sends a zip that is none ({exc})") from exc
-    return found
+    return {name: content for name, content in found.items() if times[name] == 1}
 
 
 def _name(path: str) -> bytes:

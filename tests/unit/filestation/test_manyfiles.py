@@ -76,6 +76,32 @@ async def test_what_is_of_no_use_is_read_alone_and_not_asked_for_for_ever(useles
 
 
 @in_virtual_time
+async def test_no_address_is_longer_than_web_servers_take() -> None:
+    """nginx and Apache take 8 kB unless told otherwise, and a character of a name may take nine bytes of it."""
+    wanted = [f"/s/{'記録' * 40}/{number:02}" for number in range(16)]
+
+    def files(sent: Sent) -> Answer:
+        if len(sent.request.query) > 8000:
+            return answer(b"", status=414)
+        names = [path.rpartition("/")[2] for path in json.loads(sent.parameters["path"])]
+        return answer(zipped({name: name.encode() for name in names}))
+
+    client = FileStationClient(ClientOptions(url="https://nas"), credentials(), transport=ScriptedNas(files).transport)
+    await client.connect()
+    found = await client.read_files([(path, 2) for path in wanted])
+    assert found == [b"%02d" % number for number in range(16)]
+    assert client.files_at_once > 1
+
+
+def test_a_name_that_is_in_the_zip_twice_is_not_believed() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("d/a", "d/b", "other/a"):
+            archive.writestr(name, name[-1] * 9 + name[0])
+    assert unpacked(packed.getvalue(), {b"a": 10, b"b": 10}) == {b"b": b"bbbbbbbbbd"}
+
+
+@in_virtual_time
 async def test_a_file_that_has_changed_is_left_out() -> None:
     client, _ = client_of(answer(zipped(CONTENTS | {"a": revealing(11)})))
     await client.connect()
