@@ -32,6 +32,7 @@ MAX_DOWNLOAD_FOR_MD5_BYTES = 64 * 1024**2
 
 # What Delete was seen to say of a folder with entries. It says the same of other things.
 _PERHAPS_NOT_EMPTY = frozenset({400, 401, 414, 417, 421, 900})
+_MOST_LOST = 1000
 
 
 class Changes:
@@ -42,6 +43,7 @@ class Changes:
         self._downloader = downloader
         self._tasks = tasks
         self._existing_folder_is_success: bool | None = None  # not known yet
+        self._lost_once: set[tuple[str, str]] = set()  # moves whose task the NAS did not know any more
 
     async def make_dir(self, path: str) -> RemoteEntry:
         parent, name = posixpath.split(path)
@@ -83,7 +85,9 @@ class Changes:
         target = f"{dest_dir}/{posixpath.basename(path)}"
         start = calls.copy_move_start(path, dest_dir, overwrite=overwrite, remove_source=remove_source)
         is_done = partial(self._is_moved, path, target) if remove_source else partial(self.is_there, target)
-        await self._tasks.run(start, is_done)
+        status = await self._tasks.run(start, is_done)
+        was_lost = (path, target) in self._lost_once
+        self._lost_once.discard((path, target))
         source, there = await self._records([path, target])
         if there is not None and (source is None or not remove_source):
             return
@@ -91,6 +95,10 @@ class Changes:
             raise NotFound("nothing is there", path=path)
         if there is not None and not overwrite:
             raise Exists("something is there already", path=target)
+        if status is None and not was_lost and len(self._lost_once) < _MOST_LOST:
+            # It has restarted; or it is a build on which a task that failed for good is not known any more.
+            self._lost_once.add((path, target))
+            raise Unavailable("the NAS has lost the task that was to move it", path=path)
         raise InputOutput("the NAS did not move it, and does not say why", path=path)
 
     async def _is_moved(self, path: str, target: str) -> bool:

@@ -161,6 +161,17 @@ async def test_nothing_but_599_and_no_source_is_not_found(autojump_clock: MockCl
         await files.changes.move("/s/a", "/s/d", overwrite=False)
 
 
+async def test_a_task_that_is_lost_in_a_restart_is_worth_another_try_and_the_second_time_a_failure(
+    autojump_clock: MockClock,
+) -> None:
+    files = Files("/s/a", "/s/d/a")
+    for expected in (remote.Unavailable, remote.InputOutput, remote.Unavailable):
+        moving(files, iter(lambda: failure(599), None), moves=False)
+        with pytest.raises(expected) as caught:
+            await files.changes.move("/s/a", "/s/d", overwrite=True)
+        assert caught.value.temporary is (expected is remote.Unavailable)
+
+
 async def test_cancelling_stops_the_task(autojump_clock: MockClock) -> None:
     files = Files("/s/a")
     counter = iter(range(10_000))
