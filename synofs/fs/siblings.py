@@ -25,7 +25,8 @@ class SiblingOptions:
     files_in_a_row: int = 2
     first_window: int = 4
     max_window: int = 96
-    max_bytes_ahead: int = 16 * 1024 * 1024
+    max_bytes_ahead: int = 16 * 1024 * 1024  # of all directories together
+    idle_seconds: float = 10.0  # then nobody goes on reading a directory
     max_bytes_together: int = 2 * 1024 * 1024
     fetches_at_once: int = 5
     skip: int = 8  # so many files further still count as "in order": a program leaves out what it does not want
@@ -35,13 +36,14 @@ class SiblingOptions:
 class _Run:
     """One directory whose files are being read."""
 
-    __slots__ = ("ahead", "by_number", "in_a_row", "index", "last", "next_index", "window")
+    __slots__ = ("ahead", "by_number", "in_a_row", "index", "last", "next_index", "read_at", "window")
 
     def __init__(self) -> None:
         self.by_number = False  # the order in which the files are read
         self.index = -1  # position in that order of the file that was read last
         self.last: Inode | None = None
         self.next_index = 0  # position up to which was fetched ahead
+        self.read_at = 0.0
         self.in_a_row = 0
         self.window = 0
         self.ahead: dict[int, int] = {}  # inode number -> bytes, fetched and not read yet
@@ -63,7 +65,7 @@ class SiblingPrefetch:
         index = self._position(run, listing, inode)
         if index == run.index:
             return
-        run.index, run.last = index, inode
+        run.index, run.last, run.read_at = index, inode, trio.current_time()
         run.next_index = max(run.next_index, index + 1)
         run.in_a_row += 1
         if run.ahead.pop(inode.number, None) is not None:
@@ -106,7 +108,7 @@ class SiblingPrefetch:
         if run.ahead and len(run.ahead) + together > run.window:
             return  # each file that is read makes room for one: better to wait for more, and ask for them together
         files = listing.in_order(folders=False, by_number=run.by_number).inodes
-        bytes_ahead = sum(run.ahead.values())
+        bytes_ahead = self._bytes_ahead()
         batch: list[Inode] = []
         for inode in islice(files, run.next_index, run.index + options.skip + options.max_window):
             if (
@@ -125,6 +127,10 @@ class SiblingPrefetch:
                     batch = []
         if batch:
             self._start(run, directory, batch, nursery)
+
+    def _bytes_ahead(self) -> int:
+        idle_since = trio.current_time() - self._options.idle_seconds
+        return sum(sum(run.ahead.values()) for run in self._runs.values() if run.read_at >= idle_since)
 
     def _start(self, run: _Run, directory: Inode, batch: list[Inode], nursery: trio.Nursery) -> None:
         self._fetching += 1

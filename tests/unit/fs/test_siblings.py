@@ -130,3 +130,51 @@ async def test_big_files_do_not_come_ahead(store: MemoryStore, fs: Filesystem) -
         await read(fs, inode)
     await trio.sleep(60)
     assert store.count("read_range") <= 4
+
+
+async def test_many_folders_that_are_read_at_the_same_time_share_one_budget(store: MemoryStore, fs: Filesystem) -> None:
+    size = 300_000
+    for directory in range(12):
+        store.folder(f"/s/d{directory:02}")
+        for number in range(40):
+            store.file(f"/s/d{directory:02}/{number:02}", bytes(size))
+    share = await fs.lookup(fs.inodes.root, b"s")
+    assert share is not None
+    folders = [await fs.lookup(share, b"d%02d" % number) for number in range(12)]
+    orders = []
+    for folder in folders:
+        assert folder is not None
+        number, _ = await fs.opendir(folder), None
+        orders.append((await fs.readdir(number, 0))[1])
+        await fs.releasedir(number)
+    was_read = 0
+    for files in zip(*orders, strict=True):
+        for inode in files:
+            number, _ = await fs.open(inode, os.O_RDONLY)
+            await fs.read(number, 0, 1 << 17)
+            await fs.release(number)
+            was_read += size
+            asked = sum(call.length for call in store.asked("read_range"))
+            assert asked - was_read <= (16 << 20) + size, "bytes ahead of all readers"
+    assert store.count("read_range") == 12 * 40, "each file once"
+
+
+async def test_a_reader_that_has_stopped_leaves_the_budget_to_others(store: MemoryStore, fs: Filesystem) -> None:
+    size = 500_000
+    for directory in range(4):
+        store.folder(f"/s/d{directory}")
+        for number in range(60):
+            store.file(f"/s/d{directory}/{number:02}", bytes(size))
+    share = await fs.lookup(fs.inodes.root, b"s")
+    assert share is not None
+    for directory in range(4):
+        folder = await fs.lookup(share, b"d%d" % directory)
+        assert folder is not None
+        number = await fs.opendir(folder)
+        files = (await fs.readdir(number, 0))[1]
+        await fs.releasedir(number)
+        store.reset()
+        for inode in files[:20]:
+            await read(fs, inode)
+        await trio.sleep(30)
+        assert store.count("read_range") > 30, "the next ones came ahead"
