@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from synofs.content.damage import POSSIBLE, Damaged, is_damage
 from synofs.content.errors import JournalFailed, JournalTooNew, LocalDiskFull
 from synofs.content.private import claim_file
 from synofs.remote import Fingerprint
@@ -64,9 +65,6 @@ CREATE TABLE IF NOT EXISTS leftovers (
     path BLOB PRIMARY KEY        -- hidden names on the NAS to be removed
 ) STRICT;
 """
-
-# SQLite's own words for "the file is not what I wrote"; anything else (full, locked, no such folder) is no damage.
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +153,13 @@ class Journal:
         with _translated():
             try:
                 self._db = self._connect()
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
+            except POSSIBLE as error:
+                if not is_damage(error):
                     raise
                 self._set_aside(error)
                 self._db = self._connect()
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _set_aside(self, error: Exception) -> None:
         aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
         log.warning("the journal is damaged (%s); it is set aside as %s and the staged files are adopted", error, aside)
         for suffix in ("", "-wal", "-shm"):
@@ -181,7 +179,7 @@ class Journal:
             db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             self._waits = True
             if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise _Damaged("quick_check found damage")
+                raise Damaged("quick_check found damage")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise JournalTooNew(f"{self._path} was written by a newer synofs (schema {version})")
@@ -369,18 +367,6 @@ def unsent_paths(path: Path) -> list[str]:
         finally:
             db.close()
     return [_text(raw) for (raw,) in found]
-
-
-class _Damaged(sqlite3.DatabaseError):
-    """Damage that SQLite finds only when it is asked to look."""
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    if isinstance(error, _Damaged):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)
-    # SQLITE_ERROR: tables that are not ours, as after a foreign file was put in the journal's place.
-    return code is not None and (code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_ERROR)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from synofs.content.damage import POSSIBLE, is_damage
 from synofs.content.private import claim_file
 from synofs.remote import RemoteEntry, Rights
 
@@ -52,6 +53,7 @@ class ListingStore:
         self._waiting: dict[str, Sequence[RemoteEntry] | None] = {}  # None: to be forgotten
         self._trees: set[str] = set()  # to be forgotten with all below, before what waits is written
         self._marks: int | None = None  # the file of marks
+        self._begun_anew = False
         self._work = trio.Event()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -134,6 +136,9 @@ class ListingStore:
             return await trio.to_thread.run_sync(work, limiter=self._thread)
         except Exception as error:  # it may lose anything, and must not end the mount
             log.info("the stored listings in %s cannot be used: %s", self._path, error)
+            if is_damage(error) and not self._begun_anew:
+                error.__traceback__ = None  # its frames hold cursors, and a database with cursors stays open
+                await self._guarded(self._begin_anew, None)
             return otherwise
 
     # ----- in the thread ------------------------------------------------------------------------------------------
@@ -145,10 +150,18 @@ class ListingStore:
             self._marks = os.open(marks, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             self._db = self._connect(marks.read_bytes())
-        except sqlite3.DatabaseError:
-            self._remove()
-            self._db = self._connect(b"")
+        except POSSIBLE:
+            self._begin_anew()
         os.ftruncate(self._marks, 0)
+
+    def _begin_anew(self) -> None:
+        """It would be as damaged at the next mount. (Once is damage, twice is something else.)"""
+        self._begun_anew = True
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self._remove()
+        self._db = self._connect(b"")
 
     def _remove(self) -> None:
         """Whoever has the database open goes on with what has no name any more."""
