@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import platformdirs
+from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 from synofs.app.config import NasAddress, Settings, SignInWords, wrong_option
 from synofs.app.errors import Failure, Problem
@@ -70,6 +71,37 @@ class SavedSignIn:
     credentials: Credentials
     fingerprint: str | None = None
     ca_file: str | None = None
+
+
+class _KeptCredentials(BaseModel):
+    user: str
+    password: str | None
+    otp: str | None
+    device_id: str | None
+    device_name: str | None
+
+
+class _KeptSecrets(BaseModel):
+    password: str
+    device_id: str | None
+
+
+class _Kept(BaseModel):
+    """A sign-in in the file."""
+
+    credentials: _KeptCredentials
+    fingerprint: str | None
+    ca_file: str | None
+    in_keyring: bool = False
+
+    @model_validator(mode="after")
+    def _has_its_password(self) -> _Kept:
+        if self.credentials.password is None and not self.in_keyring:
+            raise ValueError("no password")
+        return self
+
+
+_FILE = TypeAdapter(dict[str, _Kept])
 
 
 class Keep(Enum):
@@ -260,9 +292,11 @@ class FileStore:
             raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="the keyring knows nothing of it any more")
         try:
             kept = json.loads(text)
-            return {name: kept[name] for name in _SECRETS}
-        except (ValueError, KeyError, TypeError) as exc:
-            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="what it holds is not ours") from exc
+            secrets = {name: kept[name] for name in _SECRETS}
+            _KeptSecrets.model_validate(secrets, strict=True)
+        except (ValueError, KeyError, TypeError, RecursionError):  # whose text may show what it holds
+            raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="what it holds is not ours") from None
+        return secrets
 
     def _delete_from_keyring(self, url: str) -> None:
         try:
@@ -273,12 +307,19 @@ class FileStore:
 
     def _read(self) -> dict[str, Any]:
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            entries: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            _FILE.validate_python(entries, strict=True)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as exc:
-            raise wrong_option(f"cannot read {self._path} ({exc})", "login") from exc
-        return entries if isinstance(entries, dict) else {}
+        except ValidationError as exc:  # which is a ValueError, and its text shows what is in the file
+            place = ".".join(map(str, exc.errors(include_input=False)[0]["loc"])) or "all of it"
+            raise self._not_ours(f"{place} is not as synofs writes it") from None
+        except (OSError, ValueError, RecursionError) as exc:
+            raise self._not_ours(exc) from exc
+        return entries
+
+    def _not_ours(self, why: object) -> Failure:
+        return wrong_option(f"cannot read {self._path} ({why}); remove it, and sign in again", "login")
 
     def _write(self, entries: Mapping[str, Any]) -> None:
         """All or nothing, and never readable by others, not even for a moment."""

@@ -8,6 +8,8 @@ cannot be told from any other file server, and are not listed. (docs/FILESTATION
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +19,13 @@ from zeroconf import ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 from synofs.app.errors import Failure, Problem
 
+log = logging.getLogger(__name__)
+
 SERVICES = ("_http._tcp.local.", "_https._tcp.local.")
 RESOLVE_SECONDS = 2.0
 DEFAULT_PORT, DEFAULT_SECURE_PORT = 5000, 5001
+# Part of the address that people are told to use: no user, no path, nothing that a shell would understand.
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +66,16 @@ async def _discover(seconds: float, interfaces: Sequence[str]) -> list[FoundNas]
         if state_change is not ServiceStateChange.Removed:
             token.run_sync_soon(_offer, send, (service_type, name))
 
+    def ask(service_type: str, name: str) -> FoundNas | None:
+        try:
+            info = zeroconf.get_service_info(service_type, name, int(RESOLVE_SECONDS * 1000))
+            return described(info) if info is not None else None
+        except Exception as exc:  # one odd device on the network hides no other
+            log.debug("an announcement of no use (%r): %s", exc, ascii(name))
+            return None
+
     async def resolve(service_type: str, name: str) -> None:
-        info = await trio.to_thread.run_sync(
-            lambda: zeroconf.get_service_info(service_type, name, int(RESOLVE_SECONDS * 1000))
-        )
-        nas = await trio.to_thread.run_sync(described, info) if info is not None else None
+        nas = await trio.to_thread.run_sync(ask, service_type, name)
         if nas is not None and nas.name not in found:
             found[nas.name] = nas
 
@@ -95,8 +106,8 @@ def described(info: ServiceInfo) -> FoundNas | None:
         return None
     name = _printable(info.name.removesuffix(f".{info.type}"))
     addresses = tuple(info.parsed_scoped_addresses())
-    server = _printable((info.server or "").rstrip("."))
-    host = server if server and _resolves(server) else _best(addresses)
+    server = (info.server or "").rstrip(".")
+    host = server if _HOST_NAME.fullmatch(server) and _resolves(server) else _best(addresses)
     if not name or not host:
         return None
     port = _port(text.get("secure_admin_port")) or (info.port if info.type.startswith("_https") else None)
@@ -132,7 +143,7 @@ def _resolves(host: str) -> bool:
     """Whether this machine has a resolver for names that end in .local (nss-mdns, systemd-resolved)."""
     try:
         socket.getaddrinfo(host, None)
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return True
 

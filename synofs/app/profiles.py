@@ -149,7 +149,7 @@ def read(file: Path) -> dict[str, Profile]:
         return {}
     except OSError as exc:
         raise _bad(file, f"it cannot be read ({exc.strerror})") from exc
-    except ValueError as exc:  # not TOML, or not UTF-8
+    except (ValueError, RecursionError) as exc:  # not TOML, or not UTF-8
         raise _bad(file, f"it is not TOML ({exc})") from exc
     try:
         profiles = _File.model_validate(data).profiles

@@ -163,6 +163,46 @@ def test_a_broken_file_is_told_and_not_overwritten(store: FileStore, tmp_path: P
     assert path.read_text() == "{broken"
 
 
+WHOLE = {"user": "anna", "password": "hunter2", "otp": None, "device_id": None, "device_name": "here"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        5,
+        {URL: 5},
+        {URL: {}},
+        {URL: {"credentials": 5, "fingerprint": None, "ca_file": None}},
+        {URL: {"credentials": {}, "fingerprint": None, "ca_file": None}},
+        {URL: {"credentials": WHOLE | {"user": 7}, "fingerprint": None, "ca_file": None}},
+        {URL: {"credentials": WHOLE | {"password": None}, "fingerprint": None, "ca_file": None}},
+        {URL: {"credentials": WHOLE | {"device_id": ["hunter2"]}, "fingerprint": None, "ca_file": None}},
+        {URL: {"credentials": WHOLE, "fingerprint": 6, "ca_file": None}},
+        {URL: {"credentials": WHOLE, "fingerprint": None, "ca_file": ["hunter2"]}},
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        "\udcff",
+    ],
+    ids=lambda content: str(content)[:60].encode("ascii", "replace").decode(),
+)
+def test_a_file_that_is_not_of_ours_is_told_and_not_overwritten(
+    content: object, store: FileStore, tmp_path: Path
+) -> None:
+    store.save(URL, saved(), Keep.FILE)
+    path = tmp_path / "config" / "sign-ins.json"
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for attempt in (lambda: store.load(URL), lambda: store.save(URL, saved()), lambda: store.forget(URL)):
+        with pytest.raises(Failure) as caught:
+            attempt()
+        assert caught.value.problem is Problem.WRONG_OPTION
+        assert str(path) in caught.value.line
+        assert "sign in again" in caught.value.line
+        assert "hunter2" not in caught.value.line
+    assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
+
+
 def test_the_users_store_is_in_the_users_configuration() -> None:
     assert "synofs/sign-ins.json" in saved_sign_ins().save(URL, saved(), Keep.FILE)
     assert saved_sign_ins().forget(URL)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
 import socket
 
 import pytest
 from zeroconf import ServiceInfo
 
 from synofs.app import discovery
+from synofs.app.config import parse_nas
 from synofs.app.discovery import FoundNas, described
+from tests.hostile.answers import NAMES, NUMERALS
 
 # As published captures of real boxes have it.
 TEXT = {
@@ -84,3 +88,44 @@ def test_a_record_without_version_or_ports_is_enough() -> None:
     found = announced({"vendor": "Synology Inc."}, kind="_https._tcp.local.", port=5005)
     assert found is not None
     assert (found.url, found.dsm, found.model) == ("https://192.168.0.3:5005", None, None)
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["a..local.", "x" * 300 + ".local.", "ü" * 70 + ".local.", "nas;reboot.local.", "a b.local.", "user@nas.local.",
+     "nas/x?y.local.", "\x1b[2J.local.", "a\0b.local.", "-." * 200, ".", ""],
+)  # fmt: skip
+def test_what_is_no_host_name_gets_into_no_address(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "_resolves", lambda host: True)  # whoever announces it can answer for it, too
+    info = ServiceInfo(
+        "_http._tcp.local.", "attic._http._tcp.local.", 5000,
+        properties={"vendor": "Synology"}, addresses=[socket.inet_aton("192.168.0.3")], server=server,
+    )  # fmt: skip
+    found = described(info)
+    assert found is not None
+    assert found.url == "https://192.168.0.3:5001"
+
+
+def test_odd_announcements_are_described_or_left_out() -> None:
+    rng = random.Random(6)
+    odd = [*NAMES, *NUMERALS, *(rng.randbytes(20).decode("latin-1") for _ in range(30))]
+    for _ in range(3000):
+        text = {key: rng.choice(odd) if rng.random() < 0.6 else value for key, value in TEXT.items()}
+        text["vendor"] = "Synology"
+        properties = {
+            key.encode(): value.encode("utf-8", "surrogatepass")[:200]
+            for key, value in text.items()
+            if rng.random() < 0.9
+        }
+        addresses = rng.sample(
+            [socket.inet_aton("192.168.0.3"), socket.inet_aton("0.0.0.0"), bytes(16)], rng.randrange(4)
+        )
+        server = rng.choice(odd).encode("utf-8", "replace").decode()
+        info = ServiceInfo(
+            "_http._tcp.local.", "attic._http._tcp.local.", rng.randrange(65536),
+            properties=properties, addresses=addresses, server=server,
+        )  # fmt: skip
+        found = described(info)
+        if found is not None:
+            assert json.dumps(found.to_json()).isprintable()
+            assert parse_nas(found.url).host

@@ -106,6 +106,7 @@ def test_every_option_but_the_one_time_code_can_stand_in_a_profile(user: Path) -
         ("[profiles.'a b']\nnas = 'nas'", "profiles.a b: the name of a profile has letters, digits"),
         ("[profil.office]\nnas = 'nas'", "profil: there is no such key; profiles are written as [profiles.NAME]"),
         ("home = [", "it is not TOML"),
+        ("home = " + "[" * 100_000, "it is not TOML"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_key_and_what_was_expected(user: Path, line: str, said: str) -> None:
