@@ -233,6 +233,7 @@ class Failure(Exception):
 OF_REMOTE_ERROR: dict[type[remote.RemoteError], Problem] = {
     remote.RemoteError: Problem.REFUSED_BY_NAS,
     remote.Unreachable: Problem.UNREACHABLE,
+    remote.Away: Problem.UNREACHABLE,
     remote.Unavailable: Problem.UNREACHABLE,
     remote.TimedOut: Problem.TIMED_OUT,
     remote.Overloaded: Problem.OVERLOADED,
