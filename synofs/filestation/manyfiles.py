@@ -3,7 +3,7 @@
 The guide promises the zip and says nothing of what is in it, so it is read whole and by its directory, which works for
 every way of packing; names are compared as bytes, and each file must have the size that is expected and the checksum
 that the zip tells. Whatever does not come like that is read by itself. After two zips that are of no use no more are
-asked for.
+asked for, for a while.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_FILES = 16
 MAX_USELESS = 2
+ALONE_SECONDS = 600.0  # then one is tried again: it may have been the files' fault
 # What DSM packs with. Of the other methods zipfile unpacks a member whole, whatever size it is said to have: 766 bytes
 # of bzip2 took 1.7 GiB.
 _PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -41,10 +42,11 @@ class ManyFiles:
         self._caller = caller
         self._counters = counters
         self._useless = 0
+        self._alone_until = float("-inf")
 
     @property
     def files_at_once(self) -> int:
-        return 1 if self._useless >= MAX_USELESS else MAX_FILES
+        return 1 if trio.current_time() < self._alone_until else MAX_FILES
 
     async def read(self, files: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `RemoteStore.read_files`."""
@@ -72,6 +74,8 @@ class ManyFiles:
 
     def _count_useless(self, why: str) -> None:
         self._useless += 1
+        if self._useless >= MAX_USELESS:
+            self._alone_until = trio.current_time() + ALONE_SECONDS
         if self._useless == MAX_USELESS:
             log.info("the NAS does not send several files in one request (%s); they are read one by one", why)
 

@@ -9,6 +9,7 @@ import tracemalloc
 import zipfile
 
 import pytest
+import trio
 
 from synofs.filestation.client import ClientOptions, FileStationClient
 from synofs.filestation.manyfiles import MAX_USELESS, unpacked
@@ -73,6 +74,24 @@ async def test_what_is_of_no_use_is_read_alone_and_not_asked_for_for_ever(useles
     asked = nas.transport.count("FileStation.Download.download")
     await client.read_files(FILES)
     assert nas.transport.count("FileStation.Download.download") == asked >= MAX_USELESS
+
+
+@in_virtual_time
+async def test_two_bad_moments_do_not_end_it_for_the_life_of_a_mount() -> None:
+    """Files that go while a folder is read, or that may not be read, fail all of a zip on some builds."""
+    moment: Answer = failure(408)
+    nas = ScriptedNas(lambda sent: moment)
+    client = FileStationClient(ClientOptions(url="https://nas"), credentials(), transport=nas.transport)
+    await client.connect()
+    for _ in range(3):
+        for _ in range(5):
+            await client.read_files(FILES)
+        assert client.files_at_once == 1
+        await trio.sleep(700)
+        assert client.files_at_once > 1
+    assert nas.transport.count("FileStation.Download.download") <= MAX_USELESS + 2, "and it is not tried often"
+    moment = answer(zipped(CONTENTS))
+    assert await client.read_files(FILES) == [CONTENTS["a"], CONTENTS["b"]]
 
 
 @in_virtual_time

@@ -38,10 +38,13 @@ async def fs(store: MemoryStore, nursery: trio.Nursery) -> Filesystem:
     return fs
 
 
-async def files(fs: Filesystem) -> list[Inode]:
-    share = await fs.lookup(fs.inodes.root, b"s")
-    assert share is not None
-    number = await fs.opendir(share)
+async def files(fs: Filesystem, *below: bytes) -> list[Inode]:
+    folder = fs.inodes.root
+    for name in (b"s", *below):
+        found = await fs.lookup(folder, name)
+        assert found is not None
+        folder = found
+    number = await fs.opendir(folder)
     _, entries = await fs.readdir(number, 0)
     await fs.releasedir(number)
     return [inode for inode in entries if not inode.is_dir]
@@ -138,18 +141,9 @@ async def test_many_folders_that_are_read_at_the_same_time_share_one_budget(stor
         store.folder(f"/s/d{directory:02}")
         for number in range(40):
             store.file(f"/s/d{directory:02}/{number:02}", bytes(size))
-    share = await fs.lookup(fs.inodes.root, b"s")
-    assert share is not None
-    folders = [await fs.lookup(share, b"d%02d" % number) for number in range(12)]
-    orders = []
-    for folder in folders:
-        assert folder is not None
-        number, _ = await fs.opendir(folder), None
-        orders.append((await fs.readdir(number, 0))[1])
-        await fs.releasedir(number)
     was_read = 0
-    for files in zip(*orders, strict=True):
-        for inode in files:
+    for side_by_side in zip(*[await files(fs, b"d%02d" % number) for number in range(12)], strict=True):
+        for inode in side_by_side:
             number, _ = await fs.open(inode, os.O_RDONLY)
             await fs.read(number, 0, 1 << 17)
             await fs.release(number)
@@ -165,16 +159,10 @@ async def test_a_reader_that_has_stopped_leaves_the_budget_to_others(store: Memo
         store.folder(f"/s/d{directory}")
         for number in range(60):
             store.file(f"/s/d{directory}/{number:02}", bytes(size))
-    share = await fs.lookup(fs.inodes.root, b"s")
-    assert share is not None
     for directory in range(4):
-        folder = await fs.lookup(share, b"d%d" % directory)
-        assert folder is not None
-        number = await fs.opendir(folder)
-        files = (await fs.readdir(number, 0))[1]
-        await fs.releasedir(number)
+        order = await files(fs, b"d%d" % directory)
         store.reset()
-        for inode in files[:20]:
+        for inode in order[:20]:
             await read(fs, inode)
         await trio.sleep(30)
         assert store.count("read_range") > 30, "the next ones came ahead"
