@@ -255,7 +255,7 @@ class FileStationClient:
 
     def clock_seconds(self) -> float | None:
         offset = self._wire.clock_offset_seconds
-        return None if offset is None else time.time() + offset
+        return None if offset is None else time.monotonic() + offset
 
     async def spaces(self) -> dict[str, Space]:
         listing = await self._caller.call(calls.list_shares(0, 0, details=("volume_status",)), Listing)

@@ -112,7 +112,6 @@ class Counters:
         return self.answers + self.bytes_read + self.bytes_written
 
 
-CLOCK_SECONDS = 60.0  # between two looks at the NAS's clock
 SMALL_BYTES = 256 * 1024  # a transfer of this size takes no longer than an answer does
 
 
@@ -123,8 +122,8 @@ class Wire:
         self._transport = transport
         self._lanes = lanes
         self._counters = counters
-        self.clock_offset_seconds: float | None = None  # the NAS's clock less ours; None while it is not known
-        self._clock_checked_at = 0.0
+        self.clock_offset_seconds: float | None = None  # the NAS's clock less our monotonic one; None: not known
+        self._date = ""  # of the last answer
         self.apis: Apis | None = None  # set by whoever signs in
         self.trouble = False  # a connection could not be made since this was last reset
 
@@ -222,11 +221,12 @@ class Wire:
             return data_of(call.api, response.body, kind, path=call.path)
 
     def _clocked(self, response: Response) -> Response:
-        """Learn from the `Date` of an answer (RFC 9110, 6.6.1) what the NAS's clock says."""
-        now = time.time()
-        if now >= self._clock_checked_at + CLOCK_SECONDS:
-            self._clock_checked_at = now
-            self.clock_offset_seconds = clock_offset(response.head.headers.get("date", ""), now)
+        """Learn from the `Date` of an answer (RFC 9110, 6.6.1) what the NAS's clock says. Either clock may be set at
+        any moment, so every answer counts; most are of the second of the last one, and not read again."""
+        date = response.head.headers.get("date", "")
+        if date != self._date:
+            self._date = date
+            self.clock_offset_seconds = clock_offset(date, time.monotonic())
         return response
 
     def _basic_parameters(self, call: ApiCall) -> dict[str, str]:

@@ -52,7 +52,9 @@ class Leftovers:
         own_folders = (f"{HIDDEN_PREFIX}{self._client}", f"{HIDDEN_PREFIX}{self._client}-mv")
         ours = entry.name in own_folders or entry.name.startswith(f"{HIDDEN_PREFIX}gone-{self._client}-")
         stray = entry.name.startswith(f"{HIDDEN_PREFIX}upload-")
-        if ours or (stray and 0 < entry.ctime_ns < time.time_ns() - _STRAY_AFTER_SECONDS * 1e9):
+        clock = self._store.clock_seconds()  # the NAS's, as the file's: ours may be days away from it
+        old = clock is not None and 0 < entry.ctime_ns < (clock - _STRAY_AFTER_SECONDS) * 1e9
+        if ours or (stray and old):
             self._known.add(f"{folder.rstrip('/')}/{entry.name}")
 
     def any_below(self, folder: str) -> bool:

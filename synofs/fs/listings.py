@@ -389,6 +389,8 @@ class Listings:
     async def _loaded(self, listing: Listing, load: Load, error: Exception | None) -> None:
         """All pages are here, or none will come any more."""
         if error is None:
+            took = trio.current_time() - load.started_at
+            load.listed_at_nas = proofs.asked_at(load.listed_at_nas, self._store.clock_seconds(), took)
             listing.listed_at, listing.listed_at_nas = load.started_at, load.listed_at_nas
             listing.own_times = load.own_times
             self._complete(listing, load)

@@ -48,6 +48,13 @@ class Answer(NamedTuple):
         )
 
 
+def asked_at(clock_before: float | None, clock_after: float | None, took_seconds: float) -> float | None:
+    """When names were asked for, by the NAS's clock, which may have been set meanwhile: the earlier of what it says."""
+    if clock_before is None or clock_after is None:
+        return None
+    return min(clock_before, clock_after - took_seconds)
+
+
 def cost(listing: Listing | None, now: float, ttl_seconds: float) -> int:
     """How many paths a `getinfo` must name to prove this old listing; 0 if that cannot be done."""
     if listing is None or not listing.complete or listing.listed_at_nas is None or listing.own_times is None:

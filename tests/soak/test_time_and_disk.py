@@ -7,13 +7,15 @@ import errno
 import os
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
 
 from tests.model.live import LiveMount
-from tests.mount.harness import simulated_nas
+from tests.mount.harness import Nas, simulated_nas, wait_until
 from tests.soak.soak import Disk
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(120)]
@@ -58,15 +60,10 @@ def test_a_clock_that_jumps_by_years_stops_nothing_and_loses_nothing(
 ) -> None:
     """The wall clock alone: what the mount waits for and believes is timed by the monotonic one."""
     clock = tmp_path / "clock"
-    clock.write_text("+0d")
     served = tmp_path / "served"
     served.mkdir()
     with simulated_nas({"data": served}) as nas:
-        with monkeypatch.context() as patch:
-            patch.setenv("LD_PRELOAD", str(LIBFAKETIME))
-            patch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
-            patch.setenv("FAKETIME_NO_CACHE", "1")
-            patch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        with with_a_clock(monkeypatch, clock):
             mount = LiveMount(
                 nas, tmp_path / "client", "--write-mode", "writeback", "--dir-ttl", "1", "--attr-ttl", "1"
             )
@@ -89,6 +86,87 @@ def test_a_clock_that_jumps_by_years_stops_nothing_and_loses_nothing(
             assert len(os.listdir(mount.root)) == 8
         finally:
             mount.clean_up()
+
+
+@contextlib.contextmanager
+def with_a_clock(patch: pytest.MonkeyPatch, clock: Path) -> Iterator[None]:
+    """What is started inside has the wall clock that `clock` says, and the monotonic clock of everybody."""
+    clock.write_text("+0d")
+    with patch.context() as inside:
+        inside.setenv("LD_PRELOAD", str(LIBFAKETIME))
+        inside.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
+        inside.setenv("FAKETIME_NO_CACHE", "1")
+        inside.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        yield
+
+
+@pytest.mark.skipif(LIBFAKETIME is None, reason="needs libfaketime")
+@pytest.mark.parametrize("mode", ["durable", "writeback"])
+def test_a_clock_of_the_nas_that_jumps_makes_nothing_stale_and_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """By a day and by ten years, there and back, with the sessions gone each time."""
+    clock, served = tmp_path / "clock", tmp_path / "served"
+    served.mkdir()
+
+    def by_somebody(name: str, content: str) -> None:
+        """Written on the NAS itself: its times are those of its clock."""
+        (served / name).write_text(content)
+        now = int(time.time()) + 86_400 * int(clock.read_text().removesuffix("d"))
+        os.utime(served / name, (now, now))
+
+    with with_a_clock(monkeypatch, clock):
+        nas_runs = simulated_nas({"data": served})
+        nas = nas_runs.__enter__()
+    try:
+        mount = LiveMount(nas, tmp_path / "client", "--write-mode", mode, "--dir-ttl", "1", "--attr-ttl", "1")
+        try:
+            mount.start()
+            for number, days in enumerate((0, 1, -1, 3650, 0, -3650)):
+                plan, young, kept = f"plan{number}.txt", f"young{number}", f"kept{number}"
+                by_somebody(plan, "as it was")
+                mount.refresh()
+                text = (mount.root / plan).read_text()
+
+                clock.write_text(f"{days:+}d")
+                wait_until(lambda days=days: abs(date_of(nas) - time.time() - 86_400 * days) < 2, 20, "the new time")
+                nas.fault("expire_sids")
+                by_somebody(plan, "changed by others")
+                (mount.root / plan).write_text(text + ", by us")
+                (mount.root / kept).write_text("new")
+                mount.flush(30)
+                assert (served / kept).read_text() == "new"
+                texts = {path.read_text() for path in served.glob(f"plan{number}*")}
+                assert texts == {"changed by others", "as it was, by us"}, "both survive"
+
+                by_somebody(young, "version 1")
+                read_until(mount.root / young, "version 1")
+                by_somebody(young, "version 2")  # of the same size, most often in the same second
+                read_until(mount.root / young, "version 2")
+                (served / kept).unlink()
+                wait_until(lambda kept=kept: kept not in os.listdir(mount.root), 20, "the end of a file")
+        finally:
+            mount.clean_up()
+    finally:
+        nas_runs.__exit__(None, None, None)
+
+
+def date_of(nas: Nas) -> float:
+    """What its answers say, which is up to a second older than its clock."""
+    with urllib.request.urlopen(f"{nas.url}/_simnas/stats", timeout=10) as answer:
+        return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+
+
+def read_until(path: Path, expected: str) -> None:
+    def is_there() -> bool:
+        try:
+            return path.read_text() == expected
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
+            return False
+
+    wait_until(is_there, 20, f"{expected} in {path.name}")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -196,3 +197,18 @@ async def test_probing_says_what_is_wrong() -> None:
     with pytest.raises(remote.BadAnswer):
         await client_of(nas).probe()
     assert nas.logins == 0
+
+
+async def test_a_clock_of_the_nas_that_is_set_is_noticed_with_the_next_answer() -> None:
+    now = 1_700_000_000.0
+
+    def files(sent: Sent) -> Answer:
+        return answer({"success": True, "data": {"shares": [], "total": 0}}, date=formatdate(now, usegmt=True))
+
+    client = client_of(ScriptedNas(files))
+    for jump in (0, 86_400, -86_400, 3650 * 86_400, -3650 * 86_400):
+        now += jump
+        await client.spaces()
+        clock = client.clock_seconds()
+        assert clock is not None
+        assert abs(clock - now) < 2

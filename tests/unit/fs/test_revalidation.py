@@ -112,6 +112,23 @@ async def test_a_change_close_to_the_listing_is_never_taken_for_an_older_one(
     assert b"new" in folders[1].listing.by_name
 
 
+async def test_a_clock_of_the_nas_that_was_set_back_makes_no_change_older_than_the_listing(
+    rig: Rig, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of it is as old as the last answer."""
+
+    def clock() -> float:
+        return NOW if "/s/b" in [call.subject for call in store.asked("list_dir")] else NOW + 86_400
+
+    store.folder("/s/b", mtime=int(NOW))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "clock_seconds", clock)
+        folders = await rig.list_folders()
+    store.file("/s/b/new", mtime=OLD)  # within the same second: no time tells of it
+    await rig.revalidate(folders)
+    assert b"new" in folders[1].listing.by_name
+
+
 async def test_a_deleted_file_is_found(rig: Rig, store: MemoryStore) -> None:
     folders = await rig.list_folders()
     store.remove("/s/c/2")
