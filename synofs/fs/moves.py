@@ -185,15 +185,18 @@ class Mover:
             return _At.ENTERED
         return _At.RENAMED if renamed is not None else _At.DEST
 
-    async def finish(self, move: Move) -> bool:
+    async def finish(self, move: Move, *, of_earlier_run: bool = False) -> bool:
         """Bring what was begun to its end; False: it was not done, and will not be. The journal still knows of it.
+
+        `of_earlier_run`: its calls may still be on their way to the NAS, or wait there. Did we take it for not done,
+        they would move the file away later; so it is done now, and they come too late.
 
         Raises the store's errors; then call again when the NAS answers.
         """
         if move.temp_dir is None:
-            return await self._look(move.source) is None
+            return await self._look(move.source) is None or (of_earlier_run and await self._step_after_all(move))
         at = await self._whereabouts(move)
-        if at is _At.SOURCE or (at is _At.ENTERED and _entered(move) == move.source):
+        if not of_earlier_run and (at is _At.SOURCE or (at is _At.ENTERED and _entered(move) == move.source)):
             return False
         if at is not _At.DEST:
             try:
@@ -204,6 +207,15 @@ class Mover:
                 log.warning("%s: its rename to %s is taken back: %s", move.source, move.dest, error)
                 await self._go_back(move)
                 return False
+        return True
+
+    async def _step_after_all(self, move: Move) -> bool:
+        try:
+            await self._step(move.source, move.dest, move.replaces)
+        except RemoteError as error:
+            if error.temporary:
+                raise
+            return await self._look(move.source) is None
         return True
 
     async def show(self, hidden: str, folder: str) -> str:

@@ -216,11 +216,11 @@ class Renames:
         await trio.sleep(self._writes.patience_seconds)
         rename.end(error)
 
-    async def _outcome(self, move: Move) -> bool:
+    async def _outcome(self, move: Move, *, of_earlier_run: bool = False) -> bool:
         """Was it done? Asks until the NAS tells."""
         while True:
             try:
-                return await self._mover.finish(move)
+                return await self._mover.finish(move, of_earlier_run=of_earlier_run)
             except RemoteError as error:
                 log.info("%s: its rename waits for the NAS: %s", printable(move.source), error)
                 await trio.sleep(_PAUSE_SECONDS)
@@ -297,7 +297,7 @@ class Renames:
     async def _recover(self, moves: list[Move]) -> None:
         """Unsent files may belong under their new names: the queue waits for this."""
         for move in moves:
-            if await self._outcome(move):
+            if await self._outcome(move, of_earlier_run=True):
                 await self._follow(move)
             else:
                 await self._leftovers.drop(move)

@@ -62,6 +62,7 @@ class Rhythm:
     remount: float = 300.0
 
 
+MOST_CONNECTIONS = 8  # the pool keeps idle ones: --max-requests, and two more
 STORY_LINES = 60
 TROUBLE = ("session expired", "faults changed", "NAS restarted", "disk full", "remounted")
 
@@ -83,12 +84,15 @@ class Tally:
     leaked: list[str] = field(default_factory=list)
     slopes: list[float] = field(default_factory=list)  # KiB per minute, of each life of the mount
     peak_rss_kib: int = 0
+    held_first: dict[str, int] = field(default_factory=dict)
+    held_last: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         def told(counts: Counter[str]) -> str:
             return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
         slopes = ", ".join(f"{slope:+.0f}" for slope in self.slopes) or "lives too short"
+        held = ", ".join(f"{name} {count} ({self.held_first[name]})" for name, count in self.held_last.items())
         return (
             f"{sum(self.steps.values())} steps of {PROCESSES} processes ({told(self.steps)}); "
             f"{self.acknowledged_bytes / 2**20:.0f} MiB acknowledged\n"
@@ -97,6 +101,7 @@ class Tally:
             f"files at the end: {self.files}, and {self.doubtful} whose last call had failed "
             f"({self.kept} in the recovery folder)\n"
             f"RSS: {self.peak_rss_kib / 1024:.0f} MiB at most, slope of each life of the mount in KiB/min: {slopes}\n"
+            f"held when all was removed (and at the start): {held}\n"
             f"{len(self.lost)} lost or wrong, {len(self.leaked)} leaks"
         )
 
@@ -139,33 +144,43 @@ def resident_kib(pid: int) -> int:
 
 
 def held(mount: LiveMount) -> dict[str, int]:
-    """What a mount holds at this moment."""
+    """What a mount holds at this moment. Databases are left out: they are opened when they are first used."""
     counters = mount.status()["filesystem"]
     names = ("inodes", "open_files", "open_directories", "pending_uploads")
-    descriptors = []
-    for link in Path(f"/proc/{mount.pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            descriptors.append(os.readlink(link))
+    kinds = Counter(kind for kind, _ in descriptors(mount))
     return {name: counters.get(name, 0) for name in names} | {
         "threads": len(os.listdir(f"/proc/{mount.pid}/task")),
-        "sockets": sum(link.startswith("socket:") for link in descriptors),
-        "descriptors": len(descriptors),
+        "connections": kinds["connection"],
+        "other sockets": kinds["socket"],
+        "files": kinds["file"],
     }
+
+
+def descriptors(mount: LiveMount) -> list[tuple[str, str]]:
+    """What kind each is of, and what it is."""
+    tables = [Path(f"/proc/{mount.pid}/net/{name}") for name in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
+    connections = {f"socket:[{fields[9]}]" for fields in lines}
+    found = []
+    for link in Path(f"/proc/{mount.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            name = os.readlink(link)
+            is_socket = name.startswith("socket:")
+            is_database = name.endswith((".db", ".db-wal", ".db-shm"))
+            kind = ("connection" if name in connections else "socket") if is_socket else "file"
+            found.append(("database" if is_database else kind, name))
+    return found
 
 
 def held_things(mount: LiveMount) -> list[object]:
     """Which they are: inodes with their counts, descriptors, threads."""
     inside = mount.debug()["inside"]
-    descriptors = []
-    for link in Path(f"/proc/{mount.pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            descriptors.append(os.readlink(link))
     threads = [path.read_text().strip() for path in Path(f"/proc/{mount.pid}/task").glob("*/comm")]
     return [
         *inside["inodes"][:10],
         *inside["calls_under_way"],
         *inside["uploads"][:10],
-        {"descriptors": Counter(link for link in descriptors)},
+        {"descriptors": Counter(name for kind, name in descriptors(mount) if kind != "database")},
         {"threads": Counter(threads)},
     ]
 
@@ -463,8 +478,7 @@ class Soak:
             self.mount.flush()
         allowed = before | {
             "threads": before["threads"] + 8,  # kept for a while by trio and by SQLite's users
-            "sockets": before["sockets"] + 8,  # idle connections, at most two more than --max-requests
-            "descriptors": before["descriptors"] + 16,  # those, and two for each database in use
+            "connections": MOST_CONNECTIONS,
         }
 
         def more() -> dict[str, int]:
@@ -476,6 +490,7 @@ class Soak:
         end = time.monotonic() + CALM_SECONDS
         while (left := more()) and time.monotonic() < end:
             time.sleep(1.0)
+        self.tally.held_first, self.tally.held_last = before, held(self.mount)
         self.tally.leaked += [f"{name}: {count}, {before[name]} at the start" for name, count in left.items()]
         if left:
             self.tally.stories += [f"left over: {json.dumps(one)}" for one in held_things(self.mount)]

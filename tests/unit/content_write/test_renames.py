@@ -690,3 +690,21 @@ async def test_a_file_that_a_listing_met_in_its_new_place_before_its_rename_was_
     await durable.rename("/s/b/x", "/s/a/x")
     assert (await durable.names("/s/a"), await durable.names("/s/b")) == (["x"], [])
     assert len(durable.fs.inodes) == known == 4
+
+
+@pytest.mark.parametrize(("dest", "temp_dir"), [("/s/a/y", None), ("/s/b/x", None), ("/s/b/y", "/s/a")])
+async def test_a_rename_that_was_on_its_way_when_we_were_killed_is_done_by_the_next_mount(
+    dest: str, temp_dir: str | None, nas: Nas, open_area: Areas, inline_disk: None, nursery: trio.Nursery
+) -> None:
+    """Or the NAS does it later, when the edit has been sent under the old name: then both are there."""
+    area = await open_area()
+    nas.file("/s/a/x", b"old")
+    staged = await area.stage("/s/a/x", nas.version("/s/a/x"), empty=True)
+    await staged.write(0, b"edit")
+    await staged.seal()
+    await area.run(area.journal.begin_move, "/s/a/x", dest, temp_dir, None)
+    await open_area.close(area)
+    rig = Rig(nas, await open_area(), WriteMode.WRITEBACK)
+    await rig.start(nursery)
+    assert await rig.flushed() == {dest: b"edit"}
+    assert rig.area.journal.moves() == []
