@@ -238,8 +238,7 @@ class BlockStore:
     # ----- writing ----------------------------------------------------------------------------------------------
 
     def write(self, pieces: Sequence[Piece]) -> None:
-        free = os.statvfs(self._folder)
-        if free.f_bavail * free.f_frsize < self._floor_bytes:
+        if self._is_disk_full():
             return
         self._index.execute("BEGIN")
         try:
@@ -291,12 +290,25 @@ class BlockStore:
     def _make_room(self, wanted_bytes: int) -> bool:
         """Drop the least recently used files until `wanted_bytes` more fit. False: they never do."""
         while self.bytes_used + wanted_bytes > self._max_bytes:
-            oldest = self._index.execute("SELECT id FROM files ORDER BY used_at LIMIT 1").fetchone()
-            if oldest is None:  # whatever was counted
+            if not self._drop_oldest():  # whatever was counted
                 self.bytes_used = 0
                 return wanted_bytes <= self._max_bytes
-            self._drop(oldest[0])
         return True
+
+    def give_way(self) -> None:
+        """Others need the disk, unsent files before all: drop the least recently used files until they have room."""
+        while self._is_disk_full() and self._drop_oldest():
+            pass
+
+    def _is_disk_full(self) -> bool:
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize < self._floor_bytes
+
+    def _drop_oldest(self) -> bool:
+        oldest = self._index.execute("SELECT id FROM files ORDER BY used_at LIMIT 1").fetchone()
+        if oldest is not None:
+            self._drop(oldest[0])
+        return oldest is not None
 
     def forget(self, path: str) -> None:
         """What is cached of this path, and below it, is void."""

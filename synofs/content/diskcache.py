@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _SWEEP_PAUSE_SECONDS = 0.05  # some 15 s for the whole cache
+_LOOK_SECONDS = 5.0  # between two looks at the free space
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class DiskCache:
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep)
+            nursery.start_soon(self._give_way)
             await self._write_for_ever()
 
     async def _sweep(self) -> None:
@@ -104,6 +106,11 @@ class DiskCache:
         while more:
             await trio.sleep(_SWEEP_PAUSE_SECONDS)
             more = await self._guarded(self._store.sweep_some, False)
+
+    async def _give_way(self) -> None:
+        while not self._broken:
+            await self._guarded(self._store.give_way, None)
+            await trio.sleep(_LOOK_SECONDS)
 
     async def _write_for_ever(self) -> None:
         while True:

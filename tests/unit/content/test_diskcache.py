@@ -37,8 +37,8 @@ def content_of(number: int) -> bytes:
 
 
 @asynccontextmanager
-async def mounted(folder: Path, max_bytes: int = 1 << 30) -> AsyncIterator[DiskCache]:
-    disk = DiskCache(folder, DiskCacheOptions(max_bytes=max_bytes, floor_bytes=0))
+async def mounted(folder: Path, max_bytes: int = 1 << 30, floor_bytes: int = 0) -> AsyncIterator[DiskCache]:
+    disk = DiskCache(folder, DiskCacheOptions(max_bytes=max_bytes, floor_bytes=floor_bytes))
     async with trio.open_nursery() as nursery:
         await nursery.start(disk.run)
         yield disk
@@ -277,6 +277,15 @@ async def test_small_files_count_with_the_room_that_they_take(tmp_path: Path) ->
             disk.add(f"/s/{number}", Fingerprint(10, 1), 0, memoryview(b"0123456789"))
         await written(disk)
         assert on_disk(tmp_path) <= room
+
+
+async def test_the_cache_gives_way_when_others_need_the_disk(tmp_path: Path) -> None:
+    async with mounted(tmp_path) as disk:
+        await put(disk, range(3))
+    more_than_there_is = 1 << 60
+    async with mounted(tmp_path, floor_bytes=more_than_there_is) as disk:
+        await nothing_is_left_over(tmp_path, 0)
+        assert disk.bytes_used == 0
 
 
 async def test_what_is_larger_than_the_cache_is_not_cached(tmp_path: Path) -> None:
