@@ -4,6 +4,8 @@
 (`E name seconds errno`), so that whoever reads them knows of calls that never end. Standard library only.
 """
 
+import fcntl
+import mmap
 import os
 import sys
 import time
@@ -32,7 +34,7 @@ def read(path):
 
 
 def warm(root, _):
-    for folder in ("known", "unread", "new", "renamed", "removed", "written", "folders", "cut", ""):
+    for folder in ("known", "unread", "mapped", "new", "renamed", "removed", "written", "folders", "cut", ""):
         for entry in os.scandir(os.path.join(root, folder)):
             entry.stat()
     for name in os.listdir(os.path.join(root, "known")):
@@ -57,6 +59,44 @@ def new(root, number):
 
 def unread(root, number):
     call("read new", read, os.path.join(root, "unread", f"{number:04}"))
+
+
+def mapped(root, number):
+    call("mmap new", map_and_read, os.path.join(root, "mapped", f"{number:04}"))
+
+
+def map_and_read(path):
+    child = os.fork()  # what cannot be read is SIGBUS
+    if child == 0:
+        descriptor = os.open(path, os.O_RDONLY)
+        os._exit(0 if len(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)[:1]) else 1)
+    if os.waitpid(child, 0)[1]:
+        raise OSError(5, "it cannot be mapped")
+
+
+def others(root, number):
+    folder = os.path.join(root, "known")
+    path = os.path.join(folder, f"{number % 20:04}")
+    call("chmod", os.chmod, path, 0o644)
+    call("chown", os.chown, path, os.getuid(), -1)
+    call("listxattr", os.listxattr, path)
+    call("symlink", os.symlink, "0000", os.path.join(folder, f"symlink {number}"))
+    call("link", os.link, path, os.path.join(folder, f"link {number}"))
+    call("mknod", os.mkfifo, os.path.join(folder, f"fifo {number}"))
+    call("flock", with_descriptor, path, lock)
+    call("fsync folder", with_descriptor, folder, os.fsync)
+
+
+def with_descriptor(path, function):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        function(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor):
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def space(root, _):
@@ -99,6 +139,8 @@ JOBS = {
     "known": known,
     "new": new,
     "unread": unread,
+    "mapped": mapped,
+    "others": others,
     "space": space,
     "fsync": lambda root, number: save(root, number, sync=True),
     "close": lambda root, number: save(root, number, sync=False),

@@ -56,8 +56,11 @@ class FaultyLine:
 def make_tree(root: Path) -> None:
     """What the jobs of caller.py work with."""
     old = (1_600_000_000, 1_600_000_000)
-    for folder, count, size in (("known", 20, 4096), ("unread", 300, 65536), ("renamed", 300, 10), ("removed", 300, 10),
-                                ("cut", 300, 1000), ("written", 0, 0), ("folders", 0, 0)):  # fmt: skip
+    folders = (
+        ("known", 20, 4096), ("unread", 300, 65536), ("mapped", 300, 4096), ("renamed", 300, 10),
+        ("removed", 300, 10), ("cut", 300, 1000), ("written", 0, 0), ("folders", 0, 0),
+    )  # fmt: skip
+    for folder, count, size in folders:
         (root / folder).mkdir(parents=True)
         for number in range(count):
             path = root / folder / f"{number:04}"
