@@ -158,8 +158,9 @@ class RemoteStore(Protocol):
     async def rename(self, path: str, new_name: str) -> RemoteEntry:
         """Rename within the folder. Never replaces: raises `Exists`."""
 
-    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
-        """Move into another folder, keeping the name. With `overwrite` a file of that name is replaced."""
+    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> RemoteEntry:
+        """Move into another folder, keeping the name. With `overwrite` a file of that name is replaced. Returns what
+        was seen there afterwards."""
 
     async def remove(self, path: str) -> None:
         """Remove a file, or an empty folder (`NotEmpty` otherwise). A path that is gone is no error."""

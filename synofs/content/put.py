@@ -118,7 +118,7 @@ class Putter:
             if there is not None and await self._is(there, job.path, job.size, job.md5):
                 return await self._placed(job, job.path, there)
             return await self._put_aside(job)
-        entry = await self._verified(job, job.path)
+        entry = await self._verified(job, job.path, await self._confirm(job.path))
         if self._options.verify_md5 and await self._store.md5(job.path) != await job.md5():
             # It is ours, and wrong: replaced by the next attempt.
             job.staged.placed(entry.fingerprint, None)
@@ -137,10 +137,7 @@ class Putter:
             if self._options.verify_md5 and await self._store.md5(temp) != await job.md5():
                 raise ShortBody("the NAS's MD5 of the upload differs from what was sent", path=job.path)
             await job.staged.note_attempt(job.path)
-            placed = await self._settle_doubt(job, temp) or await self._swap(job, temp)
-            if placed is not None:
-                return placed
-        return await self._placed(job, job.path, await self._verified(job, job.path))
+            return await self._settle_doubt(job, temp) or await self._swap(job, temp)
 
     async def _settle_doubt(self, job: _Job, temp: str) -> Placed | None:
         """Size and time do not prove that the old version is still there, if it was written in the second of its
@@ -157,7 +154,7 @@ class Putter:
             return await self._placed(job, job.path, there)
         return await self._put_aside(job, uploaded_as=temp)
 
-    async def _swap(self, job: _Job, temp: str) -> Placed | None:
+    async def _swap(self, job: _Job, temp: str) -> Placed:
         """Move the uploaded file over the old one, if that is still the version that the edit started from."""
         there, uploaded = await self._store.get_entries([job.path, temp])
         _check_size(job, temp, uploaded)
@@ -168,12 +165,12 @@ class Putter:
                 return await self._placed(job, job.path, there)
             return await self._put_aside(job, uploaded_as=temp)
         try:
-            await self._store.move(temp, posixpath.dirname(job.path), overwrite=there is not None)
+            moved = await self._store.move(temp, posixpath.dirname(job.path), overwrite=there is not None)
         except Exists:
             return await self._put_aside(job, uploaded_as=temp)
         except NotFound as error:
             raise ShortBody("the upload was removed before it could be put in its place", path=job.path) from error
-        return None
+        return await self._placed(job, job.path, await self._verified(job, job.path, moved))
 
     async def _put_aside(self, job: _Job, uploaded_as: str | None = None) -> Placed:
         """Somebody else's version keeps the name; ours gets one that says what happened. What was uploaded already
@@ -188,15 +185,16 @@ class Putter:
             try:
                 if uploaded_as is None:
                     await self._upload(job, path, overwrite=False)
+                    there = await self._confirm(path)
                 else:
                     temp_dir, old_name = posixpath.split(uploaded_as)
                     if old_name != copy:
                         await self._store.rename(uploaded_as, copy)
                         uploaded_as = f"{temp_dir}/{copy}"
-                    await self._store.move(uploaded_as, folder, overwrite=False)
+                    there = await self._store.move(uploaded_as, folder, overwrite=False)
             except Exists:
                 continue
-            return await self._placed(job, path, await self._verified(job, path))
+            return await self._placed(job, path, await self._verified(job, path, there))
         raise Exists("no free name for a conflict copy", path=job.path)
 
     # ----- steps ------------------------------------------------------------------------------------------------
@@ -217,9 +215,9 @@ class Putter:
         source.seek(0)
         await self._store.upload(path, source, job.size, job.frozen.mtime_ns, overwrite=overwrite)
 
-    async def _verified(self, job: _Job, path: str) -> RemoteEntry:
+    async def _verified(self, job: _Job, path: str, there: RemoteEntry | None) -> RemoteEntry:
         """What is there is what was sent. Raises `ShortBody`, `Changed`: look again before anything else."""
-        entry = _check_size(job, path, await self._confirm(path))
+        entry = _check_size(job, path, there)
         if entry.mtime_ns != job.frozen.mtime_ns and not await self._has_md5(path, await job.md5()):
             raise Changed("somebody else wrote it at the same moment", path=path)
         return entry

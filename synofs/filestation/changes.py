@@ -77,10 +77,10 @@ class Changes:
         listing = await self._caller.call(call, Listing, deadline_seconds=self._caller.change_deadline_seconds)
         return await self._entry(posixpath.join(posixpath.dirname(path), new_name), listing)
 
-    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
-        await self.copy_or_move(path, dest_dir, overwrite=overwrite, remove_source=True)
+    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> RemoteEntry:
+        return await self.copy_or_move(path, dest_dir, overwrite=overwrite, remove_source=True)
 
-    async def copy_or_move(self, path: str, dest_dir: str, *, overwrite: bool, remove_source: bool) -> None:
+    async def copy_or_move(self, path: str, dest_dir: str, *, overwrite: bool, remove_source: bool) -> RemoteEntry:
         """The way in which a task reports its failure depends on the build, so what is there afterwards counts."""
         target = f"{dest_dir}/{posixpath.basename(path)}"
         start = calls.copy_move_start(path, dest_dir, overwrite=overwrite, remove_source=remove_source)
@@ -90,7 +90,7 @@ class Changes:
         self._lost_once.discard((path, target))
         source, there = await self._records([path, target])
         if there is not None and (source is None or not remove_source):
-            return
+            return entry_of(there)
         if source is None:
             raise NotFound("nothing is there", path=path)
         if there is not None and not overwrite:

@@ -289,8 +289,8 @@ class FileStationClient:
     async def rename(self, path: str, new_name: str) -> RemoteEntry:
         return await self._changes.rename(path, new_name)
 
-    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
-        await self._changes.move(path, dest_dir, overwrite=overwrite)
+    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> RemoteEntry:
+        return await self._changes.move(path, dest_dir, overwrite=overwrite)
 
     async def remove(self, path: str) -> None:
         await self._changes.remove(path)

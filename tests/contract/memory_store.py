@@ -130,7 +130,7 @@ class MemoryStore:
         self._relocate(path, target)
         return self._entry(target)
 
-    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
+    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> RemoteEntry:
         await trio.lowlevel.checkpoint()
         target = f"{dest_dir}/{posixpath.basename(path)}"
         self._need(path)
@@ -138,6 +138,7 @@ class MemoryStore:
         if not overwrite:
             self._need_free(target)
         self._relocate(path, target)
+        return self._entry(target)
 
     async def remove(self, path: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -405,10 +405,9 @@ async def test_what_is_no_name_is_refused(far: FarSide, name: str) -> None:
 async def test_a_move_keeps_name_content_and_time(far: FarSide) -> None:
     far.make_dir(f"{far.root}/to")
     far.put(f"{far.root}/a", b"content", mtime=1_500_000_000)
-    await far.store.move(f"{far.root}/a", f"{far.root}/to", overwrite=False)
+    entry = await far.store.move(f"{far.root}/a", f"{far.root}/to", overwrite=False)
     assert await names(far, far.root) == ["to"]
-    entry = await entry_at(far, f"{far.root}/to/a")
-    assert entry is not None
+    assert entry == await entry_at(far, f"{far.root}/to/a")
     assert (entry.size, entry.mtime_ns) == (7, 1_500_000_000 * 10**9)
 
 

@@ -312,7 +312,7 @@ class Nas:
         await self._done("rename", path)
         return self.nodes[target].entry(new_name)
 
-    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> None:
+    async def move(self, path: str, dest_dir: str, *, overwrite: bool) -> RemoteEntry:
         await self._call("move", path)
         target = f"{dest_dir}/{posixpath.basename(path)}"
         self._need(path)
@@ -323,6 +323,7 @@ class Nas:
             del self.nodes[target]
         self._relocate(path, target)
         await self._done("move", path)
+        return self._need(target).entry(posixpath.basename(path))
 
     async def remove(self, path: str) -> None:
         await self._call("remove", path)

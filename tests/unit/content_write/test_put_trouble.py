@@ -35,9 +35,7 @@ async def test_an_upload_whose_answer_was_lost_is_not_sent_again(put_rig: PutRig
 
 
 @pytest.mark.parametrize(("rest", "md5s"), [(b"0123", 1), (b"", 0)])
-async def test_a_torn_upload_is_replaced_and_an_empty_rest_needs_no_md5_for_that(
-    put_rig: PutRig, nas: Nas, rest: bytes, md5s: int
-) -> None:
+async def test_a_torn_upload_is_replaced(put_rig: PutRig, nas: Nas, rest: bytes, md5s: int) -> None:
     staged = await put_rig.new(b"0123456789")
 
     def tear() -> None:
