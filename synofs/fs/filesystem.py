@@ -546,7 +546,7 @@ class Filesystem:
             "cached_entries": self._listings.total_entries,
             "open_files": len(self._files),
             "open_directories": len(self._dirs),
-            "hostile_names": self._listings.hostile_names,
+            "hostile_names": self._listings.refused.count,
             "stale_answers": self._listings.staleness.answers,
             "cache_bytes": self._reader.cache_bytes,
             **(self.writes.counters() if self.writes is not None else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +57,7 @@ class Load:
         "done",
         "entries",
         "error",
+        "is_wanted",
         "listed_at_nas",
         "outdated",
         "own_times",
@@ -73,6 +75,7 @@ class Load:
         self.listed_at_nas: float | None = None  # by the NAS's clock, when its names were asked for
         self.own_times: OwnTimes | None = None  # the folder's, before its names were asked for
         self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
+        self.is_wanted: Callable[[], bool] = lambda: True  # asked before each further page
         self.outdated = False  # something has happened since it began that it may not know of
         self.done = False
         self.error: Exception | None = None
@@ -80,6 +83,10 @@ class Load:
     def advance(self) -> None:
         self.step.set()
         self.step = trio.Event()
+
+
+class GivenUp(Exception):
+    """Nobody wants the rest of a folder that was being listed ahead."""
 
 
 class Order:
@@ -135,6 +142,12 @@ class Listing:
         self.use_count = 0
         self.ahead = False  # listed ahead of a walk, and not used yet
         self.ordered: dict[tuple[bool, bool], Order] = {}
+
+    def be_ahead(self, is_wanted: Callable[[], bool]) -> None:
+        """The load is for somebody who is expected; whoever comes wants all of it."""
+        times, self.ahead = self.use_count, True
+        if self.load is not None:
+            self.load.is_wanted = lambda: self.use_count > times or is_wanted()
 
     def is_in_use(self, since: float) -> bool:
         """Did somebody come back to it after that time?"""

@@ -27,9 +27,10 @@ from synofs.fs import proofs
 from synofs.fs.archived import ArchivedListings
 from synofs.fs.errors import NoEntry
 from synofs.fs.inodes import Change, Inode, InodeTable
-from synofs.fs.listing import NOTHING, Listing, ListingOptions, Load, Notifier
-from synofs.fs.names import HIDDEN_PREFIX, kernel_name, printable
+from synofs.fs.listing import NOTHING, GivenUp, Listing, ListingOptions, Load, Notifier
+from synofs.fs.names import HIDDEN_PREFIX, kernel_name
 from synofs.fs.polling import poll
+from synofs.fs.refused import RefusedNames
 from synofs.fs.staleness import Staleness
 from synofs.remote import (
     InputOutput,
@@ -68,8 +69,7 @@ class Listings:
         self.local_names: Callable[[Inode], Mapping[bytes, Inode]] = lambda directory: {}  # unsent new files
         self.hidden_found: Callable[[Inode, RemoteEntry], None] = lambda directory, entry: None
         self.passing: Callable[[Inode], Collection[bytes]] = lambda directory: ()  # see fs/leftovers.py
-        self._told: set[str] = set()  # directories whose hostile names were logged
-        self.hostile_names = 0
+        self.refused = RefusedNames()
 
     @property
     def total_entries(self) -> int:
@@ -180,14 +180,17 @@ class Listings:
         listing = directory.listing
         return listing is None or (listing.load is None and not (listing.complete and self._is_fresh(listing)))
 
-    def prefetch(self, directories: Sequence[Inode], ended: Callable[[], None]) -> None:
-        """List directories together that nobody has asked for yet; `ended` is called when that is over, well or not."""
+    def prefetch(
+        self, directories: Sequence[Inode], ended: Callable[[], None], is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """List directories together that nobody has asked for yet; `ended` is called when that is over, well or not.
+        Of a huge one, to which nobody comes, no more pages are taken once it is not wanted any more."""
         loads = []
         for directory in directories:
             listing = directory.listing or self._new(directory)
             if listing.load is None:
                 listing.load = Load(trio.current_time())
-                listing.ahead = True
+                listing.be_ahead(is_wanted)
                 loads.append((listing, listing.load))
         assert self._nursery is not None
         self._nursery.start_soon(self._load_together, loads, ended)
@@ -410,6 +413,8 @@ class Listings:
             load.advance()
 
     def _take_page(self, listing: Listing, load: Load, page: Sequence[RemoteEntry]) -> None:
+        if load.pages and not load.is_wanted():
+            raise GivenUp
         directory = listing.directory
         entries, by_name = load.entries, load.by_name
         table = self._table
@@ -418,7 +423,7 @@ class Listings:
             name = kernel_name(entry.name)
             if name is None or name in by_name:
                 if name is None or name not in load.changes:
-                    self._refuse(directory, entry.name)
+                    self.refused.add(directory, entry.name)
                 continue
             if name.startswith(HIDDEN_PREFIX):
                 self.hidden_found(directory, entry)
@@ -545,17 +550,6 @@ class Listings:
             self._drop(listing)
         elif not listing.complete:
             self._drop(listing)
-
-    def _refuse(self, directory: Inode, name: str) -> None:
-        self.hostile_names += 1
-        path = directory.path()
-        if path not in self._told and len(self._told) < 1000:
-            self._told.add(path)
-            log.warning(
-                "%s: the NAS lists a name that no program here could open (%s); it is left out",
-                printable(path),
-                ascii(name)[:80],
-            )
 
     # ----- forgetting -------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from synofs.fs.listings import Listings
 class WalkOptions:
     steps: int = 2  # so many steps in a row make a walk
     think_seconds: float = 0.25  # a program asks for the next directory sooner, a person later
+    follow_seconds: float = 10.0  # who has not moved for so long is not waited for: huge folders are given up
     first_window: int = 8
     max_window: int = 256
     loads_at_once: int = 5  # one of the NAS's six requests stays free for who is waiting
@@ -37,13 +38,26 @@ _MANY = 100  # folders: to look at fewer costs nothing
 
 
 class _Walk:
-    __slots__ = ("ahead", "at_ease", "by_number", "last", "read", "returns", "root", "served_at", "steps", "window")
+    __slots__ = (
+        "ahead",
+        "at_ease",
+        "by_number",
+        "last",
+        "moved_at",
+        "read",
+        "returns",
+        "root",
+        "served_at",
+        "steps",
+        "window",
+    )
 
     def __init__(self, directory: Inode, read: bool) -> None:
         self.root = directory  # the walk is within it, as far as is known
         self.read = read  # a directory was read; until then there were lookups only, on the way to the root
         self.last = directory
         self.served_at = 0.0
+        self.moved_at = 0.0
         self.steps = 0
         self.window = 0
         self.at_ease = 0  # for so many steps all that comes next is known to be here
@@ -76,7 +90,7 @@ class WalkPrefetch:
         descent = directory.parent is walk.last
         thought = trio.current_time() - walk.served_at
         self._learn_order(walk, directory)
-        walk.last = directory
+        walk.last, walk.moved_at = directory, trio.current_time()
         if directory.number in walk.ahead:
             walk.ahead.discard(directory.number)
             walk.window = min(self._options.max_window, walk.window * 2)
@@ -165,7 +179,10 @@ class WalkPrefetch:
     def _list(self, walk: _Walk, directories: list[Inode]) -> None:
         self._loading += 1
         walk.ahead.update(directory.number for directory in directories)
-        self._listings.prefetch(directories, lambda: self._loaded(walk))
+        self._listings.prefetch(directories, lambda: self._loaded(walk), lambda: self._goes_on(walk))
+
+    def _goes_on(self, walk: _Walk) -> bool:
+        return walk in self._walks and trio.current_time() < walk.moved_at + self._options.follow_seconds
 
     def _folders_together(self, walk: _Walk) -> int:
         """Few while the window is small: requests go side by side first, for their answers come sooner. Not where the

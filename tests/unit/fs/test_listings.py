@@ -456,10 +456,10 @@ async def test_hostile_names_are_left_out_counted_and_logged_once(rig: Rig, stor
     store.extra_names["/s"] = [RemoteEntry(name, False, 1, 1, 1, 1, Rights.ALL) for name in HOSTILE]
     folder = rig.folder(b"s")
     assert names(await rig.listings.whole(folder)) == [b"good"]
-    assert rig.listings.hostile_names == len(HOSTILE)
+    assert rig.listings.refused.count == len(HOSTILE)
     await trio.sleep(DIR_TTL)
     await rig.listings.whole(folder)
-    assert rig.listings.hostile_names == 2 * len(HOSTILE)
+    assert rig.listings.refused.count == 2 * len(HOSTILE)
     assert rig.listings.total_entries == 1
 
 
@@ -483,7 +483,7 @@ async def test_a_name_listed_twice_is_shown_once(rig: Rig, store: MemoryStore, e
     assert names(listing) == [b"twin"]
     assert not listing.entries[0].is_dir
     assert rig.listings.total_entries == 1
-    assert rig.listings.hostile_names == 1
+    assert rig.listings.refused.count == 1
 
 
 # ----- bounds -------------------------------------------------------------------------------------------------

@@ -194,6 +194,50 @@ async def test_what_is_listed_ahead_stops_when_nobody_follows(store: MemoryStore
     assert store.count("list_dir") <= 5 + 64  # the tree's root, the four, and the window that their hits have opened
 
 
+@pytest.mark.parametrize("together", [1, 16])
+async def test_a_huge_folder_that_was_listed_ahead_is_given_up_when_nobody_follows(
+    store: MemoryStore, fs: Filesystem, together: int
+) -> None:
+    store.folders_at_once = together
+    tree(store, "/s/t", 1, 8)
+    store.files("/s/t/d6", 50_000)
+    root = await folder(fs, b"s", b"t")
+    entries = [inode for inode in await Walker(fs).read(root) if inode.is_dir]
+    gate = store.gate("page", "/s/t/d6", skip=2)  # while its first pages come, the walker stops
+    for inode in entries[:4]:
+        await Walker(fs).read(inode)
+    with trio.fail_after(60):
+        await gate.reached.wait()
+    await trio.sleep(60)
+    gate.open()
+    await wait_all_tasks_blocked()
+    assert fs._listings.total_entries < 5_000
+    assert len(await Walker(fs).read(entries[6])) == 50_003, "who comes after all sees all of it"
+
+
+async def test_a_huge_folder_that_was_listed_ahead_comes_whole_for_who_waits_for_it(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    tree(store, "/s/t", 1, 8)
+    store.files("/s/t/d4", 50_000)
+    root = await folder(fs, b"s", b"t")
+    entries = [inode for inode in await Walker(fs).read(root) if inode.is_dir]
+    gate = store.gate("page", "/s/t/d4", skip=2)
+    for inode in entries[:4]:
+        await Walker(fs).read(inode)
+    found: list[Inode] = []
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            found.extend(await Walker(fs).read(entries[4]))
+
+        nursery.start_soon(read)
+        await trio.sleep(60)
+        gate.open()
+    assert len(found) == 50_003
+    assert store.count("list_dir", "/s/t/d4") == 1
+
+
 async def test_a_second_walk_after_the_ttl_proves_many_folders_with_one_request(
     store: MemoryStore, fs: Filesystem
 ) -> None:
