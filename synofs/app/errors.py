@@ -197,7 +197,8 @@ class _Facts(dict[str, str]):
 
 
 class Failure(Exception):
-    """A command failed in a way that the table knows. `facts` fill its texts; they never hold a secret."""
+    """A command failed in a way that the table knows. `facts` fill its texts; they never hold a secret. One of the
+    name `instead` takes the remedy's place, where the table's would lead back to where the caller is."""
 
     def __init__(self, problem: Problem, **facts: object) -> None:
         self.problem = problem
@@ -211,7 +212,7 @@ class Failure(Exception):
     @property
     def line(self) -> str:
         """One line, whatever the facts contain."""
-        text = f"{self.problem.says}: {self.problem.remedy}".format_map(_Facts(self.facts))
+        text = f"{self.problem.says}: {self.facts.get('instead') or self.problem.remedy}".format_map(_Facts(self.facts))
         return printable(" ".join(text.split()))
 
     def with_facts(self, **facts: object) -> Failure:

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import trio
 
-from synofs.app.assembly import client_options, sign_in
-from synofs.app.config import Settings, parse_otp, wrong_option
+from synofs.app.assembly import SIGN_IN_SECONDS, client_options, sign_in
+from synofs.app.config import NasAddress, Settings, parse_otp, wrong_option
 from synofs.app.credentials import Asker, Credentials, Keep, SavedSignIn, Secret, SignInStore
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.filestation.client import FileStationClient
@@ -41,8 +41,39 @@ def sign_in_and_remember(
             if asker is None or failure.problem in asked:
                 raise
             asked.add(failure.problem)
-            settings, credentials = _complete(settings, credentials, failure, asker)
+            credentials = _complete(settings.address, credentials, failure, asker)
     return store.save(settings.url, SavedSignIn(credentials, settings.fingerprint, settings.ca_file), keep)
+
+
+def agree_on_certificate(
+    settings: Settings,
+    asker: Asker,
+    meanwhile: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Settings:
+    """See who is there before anybody types a password. Returns the settings with what was agreed on; raises why the
+    NAS cannot be reached, or that nobody trusts it."""
+    try:
+        with meanwhile():
+            trio.run(_greet, settings)
+    except Exception as exc:
+        facts = {"nas": settings.url, "host": settings.address.host, "command": "login"}
+        failure = failure_of(exc, **facts)
+        fingerprint = failure.facts.get("fingerprint", "")
+        asked_for = settings.fingerprint or settings.ca_file
+        if failure.problem is not Problem.CERTIFICATE_REFUSED or asked_for or not fingerprint:
+            raise failure from exc
+        if not asker.trust(settings.address, fingerprint):
+            raise failure from exc
+        return replace(settings, fingerprint=fingerprint)
+    return settings
+
+
+async def _greet(settings: Settings) -> None:
+    async with _client(settings, Credentials(user="", password=Secret(""))) as client:
+        with trio.move_on_after(SIGN_IN_SECONDS) as limit:
+            await client.greet()
+    if limit.cancelled_caught:
+        raise Failure(Problem.TIMED_OUT)
 
 
 def revoke(settings: Settings, credentials: Credentials) -> None:
@@ -77,11 +108,8 @@ async def _revoke(settings: Settings, credentials: Credentials, device_id: Secre
     return False
 
 
-def _complete(
-    settings: Settings, credentials: Credentials, failure: Failure, asker: Asker
-) -> tuple[Settings, Credentials]:
+def _complete(address: NasAddress, credentials: Credentials, failure: Failure, asker: Asker) -> Credentials:
     """Ask for what the failure says is missing; raise it if no answer could help."""
-    address = settings.address
     if failure.problem in (Problem.OTP_NEEDED, Problem.WRONG_OTP):
         if failure.problem is Problem.WRONG_OTP:
             asker.note(failure.line)
@@ -89,11 +117,7 @@ def _complete(
             code = parse_otp(asker.otp(address, credentials.user))
         except ValueError as exc:
             raise wrong_option(f"this {exc}", "login") from exc
-        return settings, replace(credentials, otp=Secret(code))
-    if failure.problem is Problem.CERTIFICATE_REFUSED:
-        fingerprint = failure.facts.get("fingerprint", "")
-        if fingerprint and asker.trust(address, fingerprint):
-            return replace(settings, fingerprint=fingerprint, ca_file=None), credentials
+        return replace(credentials, otp=Secret(code))
     raise failure
 
 

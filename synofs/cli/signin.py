@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
@@ -11,11 +10,18 @@ from synofs.app.config import parse_nas, read_settings, wrong_option
 from synofs.app.credentials import Keep, find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.profiles import read_sign_in, resolve
-from synofs.app.signin import revoke, sign_in_and_remember
+from synofs.app.signin import agree_on_certificate, revoke, sign_in_and_remember
 from synofs.cli import options as opt
 from synofs.cli.mounting import chosen
 from synofs.cli.progress import working
 from synofs.cli.terminal import asker, say
+
+# What the table advises is to run "synofs login", where somebody can be asked.
+MISSING = {
+    Problem.NO_USER: "--user NAME",
+    Problem.NO_PASSWORD: "--password-file FILE",
+    Problem.OTP_NEEDED: "--otp CODE",
+}
 
 
 def login(
@@ -38,8 +44,8 @@ def login(
 ) -> None:
     """Sign in once and remember it, so that "synofs mount" need not ask.
 
-    Asks for what is missing: user, password, one-time code, and whether to
-    trust an unknown certificate. Password and device token go into the
+    Asks for what is missing: whether to trust an unknown certificate, then
+    user, password and one-time code. Password and device token go into the
     system's keyring, or where there is none into a file that you alone can
     read; it says which. For mounts at boot, when no keyring is open yet, say
     --keep-in file.
@@ -63,13 +69,19 @@ def login(
         "insecure-http": insecure_http,
     }
     settings, words = read_sign_in(nas, chosen(given))
+    host = settings.address.host
     somebody = asker()
-    settings, credentials = find_credentials(settings, words, None, somebody)
-
-    def meanwhile() -> AbstractContextManager[object]:
-        return working(f"signing in to {settings.address.host}")
-
-    place = sign_in_and_remember(settings, credentials, saved_sign_ins(), somebody, keep, meanwhile)
+    if somebody is not None:
+        settings = agree_on_certificate(settings, somebody, lambda: working(f"looking at {host}"))
+    try:
+        settings, credentials = find_credentials(settings, words, None, somebody)
+        place = sign_in_and_remember(
+            settings, credentials, saved_sign_ins(), somebody, keep, lambda: working(f"signing in to {host}")
+        )
+    except Failure as failure:
+        if somebody is None and failure.problem in MISSING:
+            raise failure.with_facts(instead=f"add {MISSING[failure.problem]}, or run this on a terminal") from failure
+        raise
     say(f"signed in to {settings.url} as {credentials.user}; saved in {place}")
 
 

@@ -271,6 +271,10 @@ class AuthManager:
         log.info("signed in as %s", self._credentials.user)
         return session
 
+    async def discover(self) -> None:
+        """Reach the NAS and check its certificate; nothing of the account is sent."""
+        self._wire.apis = await self._discover()
+
     async def _discover(self) -> Apis:
         problem: RemoteError | None = None
         for path in INFO_PATHS:

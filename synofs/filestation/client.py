@@ -153,6 +153,10 @@ class FileStationClient:
         """Find the NAS's APIs and sign in, once, without retries. Calls sign in by themselves if it is left out."""
         await self._auth.session()
 
+    async def greet(self) -> None:
+        """Find the NAS's APIs, once. Nothing of the account is sent."""
+        await self._auth.discover()
+
     async def aclose(self) -> None:
         """Sign out (a few seconds at most) and close all connections. Never raises a RemoteError."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SIGN_OUT_SECONDS):

@@ -51,6 +51,7 @@ def out(*command: object, code: int = 0) -> str:
 
 def test_the_installed_command_works(installed: Path) -> None:
     assert out(installed / "synofs", "--version") == f"synofs {synofs.__version__}\n"
+    assert out(installed / "python", "-m", "synofs", "--version") == f"synofs {synofs.__version__}\n"
     for words in (["--help"], ["mount", "--help"], ["units", "--help"]):
         assert "Usage: synofs" in out(installed / "synofs", *words)
     for name in ("mount.synofs", "umount.synofs"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from synofs.app.assembly import SIGN_IN_SECONDS
 from synofs.app.errors import Problem
 from synofs.app.mounts import allows_other
 
@@ -20,13 +21,15 @@ from .conftest import PASSWORD, Done, Nas, Synofs, running_nas
 
 pytestmark = pytest.mark.mount
 
+BUSY_SECONDS = 30.0  # what a busy machine may take besides; a call that is waited for without end takes longer
+
 
 def assert_refused(done: Done, problem: Problem, synofs: Synofs) -> None:
     assert done.code == problem.exit_code, done
     assert done.out == ""
     assert done.err.startswith("synofs: ")
     assert done.err.count("\n") == 1, done.err
-    assert done.seconds < 10
+    assert done.seconds < SIGN_IN_SECONDS + BUSY_SECONDS
     assert not synofs.is_mounted()
 
 

@@ -72,9 +72,9 @@ def test_with_two_factors_and_an_unknown_certificate(
         code, shown = dialogue(
             ["login", nas.url],
             [
+                ("Trust it from now on", "y"),
                 ("User on 127.0.0.1: ", "otto"),
                 ("Password of otto on 127.0.0.1: ", PASSWORD),
-                ("Trust it from now on", "y"),
                 ("One-time code of otto", "000000"),
                 ("not accepted.*One-time code of otto", totp(SECRET)),
             ],
@@ -94,9 +94,8 @@ def test_a_certificate_that_is_not_trusted_ends_it(
 ) -> None:
     cert, key, _ = certificate()
     with running_nas(content, "--account", f"anna:{PASSWORD}", "--tls", str(cert), str(key)) as nas:
-        code, _ = dialogue(
-            ["login", nas.url], [("User", "anna"), ("Password", PASSWORD), ("Trust it from now on", "n")]
-        )
+        code, shown = dialogue(["login", nas.url], [("Trust it from now on", "n")])
+        assert "Password" not in shown
         assert code == Problem.CERTIFICATE_REFUSED.exit_code
         assert synofs("logout", nas.url).code == Problem.NO_SAVED_SIGN_IN.exit_code
 
@@ -164,7 +163,7 @@ def test_a_certificate_that_changed_is_refused_until_somebody_trusts_it_again(
     cert, key, _ = certificate()
     account = ("--account", f"anna:{PASSWORD}")
     with running_nas(content, *account, "--tls", str(cert), str(key)) as nas:
-        trusting = [("User", "anna"), ("Password", PASSWORD), ("Trust it from now on", "y")]
+        trusting = [("Trust it from now on", "y"), ("User", "anna"), ("Password", PASSWORD)]
         assert dialogue(["login", nas.url], trusting)[0] == 0
         port = nas.url.rpartition(":")[2]
     cert, key, fingerprint = certificate()
@@ -176,3 +175,24 @@ def test_a_certificate_that_changed_is_refused_until_somebody_trusts_it_again(
         assert code == 0, shown
         assert synofs("mount", nas.url, synofs.mountpoint).code == 0
         assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_where_nobody_can_be_asked_the_advice_does_not_lead_back_here(nas: Nas, synofs: Synofs) -> None:
+    login = ["login", nas.url, "--insecure-http"]
+    password = ["--password-file", synofs.password_file]
+    for words, option in (
+        ([], "--user NAME"),
+        (["--user", "anna"], "--password-file FILE"),
+        (["--user", "otto", *password], "--otp CODE"),
+    ):
+        done = synofs(*login, *words)
+        assert f"add {option}, or run this on a terminal" in done.err
+        assert "synofs login" not in done.err
+    assert synofs(*login).code == Problem.NO_USER.exit_code
+    assert "synofs login" in synofs("mount", nas.url, synofs.mountpoint, "--insecure-http").err
+
+
+def test_who_cannot_be_reached_is_said_before_a_password_is_typed(synofs: Synofs) -> None:
+    code, shown = dialogue(["login", "https://127.0.0.1:1"], [])
+    assert code == Problem.UNREACHABLE.exit_code
+    assert "User" not in shown
