@@ -192,6 +192,8 @@ class Reader:
         try:
             if together:
                 found = await self._store.read_files([(content.path_of(), content.size) for content, _ in together])
+        except Exception:  # here it would end the mount; each file is read by itself
+            log.exception("reading files together met what nobody foresaw")
         finally:
             for (content, fetch), data in zip_longest(together, found):
                 content.fetches.remove(fetch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -99,6 +100,20 @@ async def test_what_does_not_come_together_comes_alone(store: MemoryStore, fs: F
         assert await read(fs, inode) == b"%d" % int(inode.name[4:]) * 1000
     assert store.count("read_range") == FILES
     assert store.count("get_entries") == 0, "a first download needs no proof"
+
+
+async def test_a_bug_in_what_comes_ahead_fails_no_read_and_ends_no_mount(
+    store: MemoryStore, fs: Filesystem, expect_logs: Callable[[str], None]
+) -> None:
+    expect_logs("reading files together met what nobody foresaw")
+    store.files_at_once = 16
+
+    async def broken(wanted: list[tuple[str, int]]) -> list[bytes | None]:
+        raise ValueError("a bug")
+
+    store.read_files = broken
+    for inode in await files(fs):
+        assert await read(fs, inode) == b"%d" % int(inode.name[4:]) * 1000
 
 
 async def test_a_single_file_brings_nothing_else(store: MemoryStore, fs: Filesystem) -> None:
