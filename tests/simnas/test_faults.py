@@ -93,6 +93,18 @@ def test_faults_can_be_listed_and_removed_one_by_one(nas: Any) -> None:
     assert listing(nas).data["total"] == 0
 
 
+def test_the_last_calls_about_a_name_tell_how_they_ended(nas: Any, share: Path) -> None:
+    (share / "folder").mkdir()
+    (share / "other").mkdir()
+    nas.fault("error", code=402, times=1, path="/folder")
+    for folder in ("/media/folder", "/media/folder", "/media/other"):
+        listing(nas, folder)
+    calls = nas.request("GET", "/_simnas/calls?about=/folder").json["calls"]
+    assert [text.split(" ")[0] for _, text in calls] == ["SYNO.FileStation.List.list"] * 2
+    assert [text.rpartition(": ")[2].partition(",")[0] for _, text in calls] == ["error 402", "ok"]
+    assert abs(calls[0][0] - time.time()) < 60
+
+
 @pytest.mark.parametrize("body", ["nonsense", '{"kind": "eror"}', '{"kind": "error", "cod": 1}', "{}"])
 def test_a_wrong_fault_is_refused(nas: Any, body: str) -> None:
     reply = nas.request("POST", "/_simnas/faults", body)
