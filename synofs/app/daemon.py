@@ -12,7 +12,6 @@ import faulthandler
 import json
 import logging
 import os
-import signal
 import sys
 
 from synofs.app.errors import Failure
@@ -57,7 +56,6 @@ def main() -> int:
     if order.settings.access_log:
         log_calls_to_file(access_log_path(order.settings.mountpoint))
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1)  # until app/debugging.py takes over
     try:
         run(order, report.ready)
     except Failure as failure:

@@ -7,6 +7,7 @@ would tell a backup that all files were deleted. `synofs mount` and `synofs umou
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import resource
@@ -46,6 +47,10 @@ STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 def run(order: Order, on_ready: Callable[[], None]) -> None:
     """Serve a mount until it ends; `on_ready` is called once it answers. Raises `Failure` and nothing else."""
     settings = order.settings
+    # Until app/debugging.py listens, and whenever it does not: the kernel's own answer to both is to kill.
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     share_one_heap()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would have the password in it
     os.umask(0o077)  # what is made here is for this user; each place sees to that itself, and none may forget it

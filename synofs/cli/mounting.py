@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import signal
 import time
 from typing import Annotated, Any
 
@@ -111,7 +110,6 @@ def mount(
         if settings.access_log:
             log_calls_to_file(access_log_path(settings.mountpoint))
         faulthandler.enable()
-        faulthandler.register(signal.SIGUSR1)  # until app/debugging.py takes over
         service.run(order, on_ready=lambda: None)
     else:
         with working(f"connecting to {settings.address.host}"):

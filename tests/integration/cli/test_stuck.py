@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import PASSWORD, Nas, Synofs, running_nas, until
+from tests.integration.cli.conftest import COMMAND, PASSWORD, Nas, Synofs, running_nas, until
 from tests.integration.cli.test_notices import faults
 
 pytestmark = pytest.mark.mount
@@ -131,3 +131,28 @@ def test_a_signal_writes_down_what_every_task_waits_for_and_another_one_what_is_
     faults(own_nas)
     until(lambda: synofs.status()["pending_uploads"] == 0)
     assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def ignores(pid: int, number: int) -> bool:
+    (mask,) = re.findall(r"^SigIgn:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def test_the_same_signals_end_no_mount_that_has_just_begun(own_nas: Nas, synofs: Synofs, tmp_path: Path) -> None:
+    faults(own_nas, {"kind": "hang", "method": "query"})
+    command = [COMMAND, "mount", own_nas.url, synofs.mountpoint, *synofs.sign_in(own_nas), "--foreground"]
+    log = tmp_path / "stderr"
+    with log.open("wb") as stderr, subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr) as mount:
+        until(lambda: ignores(mount.pid, signal.SIGUSR2))
+        mount.send_signal(signal.SIGUSR2)
+
+        def tells_its_stacks() -> bool:
+            mount.send_signal(signal.SIGUSR1)
+            return "most recent call first" in log.read_text()
+
+        until(tells_its_stacks)
+        assert not synofs.is_mounted()
+        faults(own_nas)
+        until(synofs.is_mounted)
+        mount.send_signal(signal.SIGTERM)
+        assert mount.wait(20) == 0
