@@ -68,7 +68,7 @@ LONG: dict[str, tuple[str, Harness]] = {
     "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
     "soak": ("16 programs, and everything goes wrong around them: nothing lost, nothing held", soak),
     "two-clients": ("two machines edit, rename and delete the same files: nothing overwritten in silence", two_clients),
-    "peers": ("a colleague's work, and work before a crash: what synofs and its peers leave of it", peers),
+    "peers": ("another client's work, and work before a crash: what synofs and its peers leave of it", peers),
     "many-files": ("1,000,000 files walked and forgotten; a folder of 100,000 read while it changes", many_files),
     "hostile": (f"{HOSTILE_INPUTS:,} answers of a hostile NAS: no crash, no hang, no name that leads out", hostile),
 }

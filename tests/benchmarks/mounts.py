@@ -19,6 +19,7 @@ from tests.benchmarks.processes import BenchmarkFailed, Process, cpu_seconds, re
 from tests.benchmarks.servers import REPOSITORY, Server, SimulatedNas, rclone
 
 UNMOUNT_SECONDS = 60.0
+KILLED_SECONDS = 10.0
 RUN_SYNOFS = "import sys; from synofs.cli.main import main; sys.exit(main())"
 
 RCLONE_TUNED = (
@@ -164,11 +165,18 @@ class Mount:
     def log_text(self) -> str:
         return (self.work / "mount.log").read_text(errors="replace")
 
-    def kill(self) -> None:
-        """At once: whoever waits for the mount gets an error."""
-        if self._process is not None:
-            self._process.popen.kill()
-            self._process.popen.wait()
+    def kill(self) -> bool:
+        """At once: whoever waits for the mount gets an error. False if that took more than the kill: a thread of the
+        daemon that waits in the kernel for a folder, which a program holds that waits for the daemon, is not killed,
+        and all of them hang until somebody ends the connection."""
+        if self._process is None:
+            return True
+        self._process.popen.kill()
+        if self._process.wait(KILLED_SECONDS):
+            return True
+        subprocess.run(["umount", "-f", str(self.mountpoint)], capture_output=True)
+        self._process.popen.wait(UNMOUNT_SECONDS)
+        return False
 
     def stop(self) -> None:
         process, self._process = self._process, None

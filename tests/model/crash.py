@@ -93,10 +93,14 @@ class Tally:
         return f"{self.trials} trials, {self.acknowledged} acknowledged writes, {len(self.lost)} lost"
 
 
-class Writers:
-    """Some writer processes and what they were told is safe."""
+ANSWERS = frozenset({"written", "synced", "closed"})
 
-    def __init__(self, root: Path, count: int, seed: str) -> None:
+
+class Writers:
+    """Some writer processes and what they were told is safe: by `answers`, and by renames and removals."""
+
+    def __init__(self, root: Path, count: int, seed: str, answers: frozenset[str] = ANSWERS) -> None:
+        self._answers = answers
         self.last: dict[str, int] = {}  # file -> number of its last acknowledged record
         self.saved: dict[str, int] = {}  # document -> number of its last acknowledged save
         self.removed: set[str] = set()
@@ -110,7 +114,7 @@ class Writers:
     def _listen(self, process) -> None:
         for line in process.stdout:
             match line.decode().split():
-                case ["written" | "synced" | "closed" as what, name, number]:
+                case [what, name, number] if what in self._answers:
                     self.last[name] = max(self.last.get(name, -1), int(number))
                     self.acknowledged += what == "written"
                 case ["saved", name, number]:
