@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS files (
     attempted_md5 TEXT,
     refused TEXT,                -- why the NAS refused it for good; the bytes are in recovery/
     created REAL NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mtimes (
     path BLOB PRIMARY KEY,       -- times given to files that were already on the NAS (utimens without a write)
     size INTEGER NOT NULL,

@@ -132,7 +132,8 @@ class StagingArea:
             if not row.complete and not unlinked:
                 fds.append(disk.open_log(row.data, create=True))
             fds.insert(0, disk.create(row.data))
-            os.ftruncate(fds[0], row.size)
+            if row.size:
+                os.ftruncate(fds[0], row.size)
             staged = StagedFile(disk, row, *fds)
             if unlinked:
                 staged.unlinked = True

@@ -98,7 +98,8 @@ class Writeback(Generic[_T]):
         self._options = options
         self._entries: dict[int, Entry[_T]] = {}
         self._queued: deque[Entry[_T]] = deque()  # may hold some that have left that state
-        self._waiting: list[_Wait[_T]] = []  # a heap; the same holds
+        self._waiting: list[_Wait[_T]] = []  # those that have failed; a heap; the same holds
+        self._lingering: deque[_Wait[_T]] = deque()  # those that linger, in their order; the same holds
         self._order = count()
         self._held_since = self._held_until = float("-inf")
         self._wake = trio.Event()
@@ -137,11 +138,10 @@ class Writeback(Generic[_T]):
         entry.name = name
         entry.again = entry.state is State.SENDING
         if linger_seconds and entry.state is not State.SENDING:
-            next_due = self._waiting[0].due if self._waiting else float("inf")
             self._hold(linger_seconds)
-            self._wait(entry, linger_seconds)
-            if entry.due >= next_due:
-                return  # the queue wakes up before that anyway
+            self._linger(entry, linger_seconds)
+            if len(self._lingering) > 1:
+                return  # the queue wakes up for another one before
         elif entry.state in (State.IDLE, State.WAITING):
             self._queue(entry)
         self._wake.set()
@@ -243,23 +243,23 @@ class Writeback(Generic[_T]):
     def _queue_due(self) -> None:
         """Those whose pause is over; while somebody is writing, only those that failed before."""
         now = trio.current_time()
-        held = []
         while self._waiting and self._waiting[0].due <= now:
-            wait = heappop(self._waiting)
-            entry = wait.entry
-            if entry.state is not State.WAITING or entry.due != wait.due:
-                continue  # it was queued, discarded or put off meanwhile
-            if entry.error is None and now < self._held_until:
-                held.append(entry)
-            else:
-                self._queue(entry)
-        for entry in held:
-            self._wait(entry, self._held_until - now)
+            self._end_wait(heappop(self._waiting))
+        while self._lingering and max(self._lingering[0].due, self._held_until) <= now:
+            self._end_wait(self._lingering.popleft())
+
+    def _end_wait(self, wait: _Wait[_T]) -> None:
+        """Unless it was queued, discarded or put off meanwhile."""
+        if wait.entry.state is State.WAITING and wait.entry.due == wait.due:
+            self._queue(wait.entry)
 
     def _seconds_to_next(self) -> float:
-        if self._paused or not self._waiting:
+        if self._paused:
             return float("inf")
-        return max(0.0, self._waiting[0].due - trio.current_time())
+        due = self._waiting[0].due if self._waiting else float("inf")
+        if self._lingering:
+            due = min(due, max(self._lingering[0].due, self._held_until))
+        return max(0.0, due - trio.current_time())
 
     def _queue(self, entry: Entry[_T]) -> None:
         entry.to(State.QUEUED)
@@ -316,6 +316,11 @@ class Writeback(Generic[_T]):
         entry.due = trio.current_time() + seconds
         entry.to(State.WAITING)
         heappush(self._waiting, _Wait(entry.due, next(self._order), entry))
+
+    def _linger(self, entry: Entry[_T], seconds: float) -> None:
+        entry.due = trio.current_time() + seconds
+        entry.to(State.WAITING)
+        self._lingering.append(_Wait(entry.due, next(self._order), entry))
 
     def _leave(self, entry: Entry[_T]) -> None:
         if self._entries.get(id(entry.item)) is entry:  # else it became dirty again meanwhile, as a new entry

@@ -64,10 +64,12 @@ class Calls:
         return directory in self._locked
 
     def begin(self, verb: str, arguments: Sequence[object]) -> Call:
-        about = tuple(part for part in arguments[:2] if isinstance(part, int | bytes))
+        about = tuple([part for part in arguments[:2] if isinstance(part, int | bytes)])
         call = Call(verb, about, getattr(arguments[-1], "pid", 0) if arguments else 0)
-        call.locked = tuple(arguments[index] for index in _LOCKED.get(verb, ()) if index < len(arguments))
-        self._locked.update(call.locked)
+        if verb in _LOCKED:
+            call.locked = tuple([arguments[index] for index in _LOCKED[verb] if index < len(arguments)])
+            for directory in call.locked:
+                self._locked[directory] += 1
         self._under_way[id(call)] = call
         return call
 

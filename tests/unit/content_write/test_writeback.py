@@ -111,6 +111,31 @@ async def test_it_lingers_before_it_is_sent(rig: Rig) -> None:
     assert item.sent_at == [started + 0.5]
 
 
+async def test_while_file_after_file_is_written_uploads_wait_two_seconds_at_most(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look = rig.queue._start_due
+
+    def counted(nursery: trio.Nursery) -> None:
+        nonlocal looks
+        looks += 1
+        look(nursery)
+
+    monkeypatch.setattr(rig.queue, "_start_due", counted)
+    items = [Item(str(number)) for number in range(40)]
+    looked = []
+    for item in items:
+        rig.queue.enqueue(item, item.name, linger_seconds=0.5)
+        looked.append(looks)
+        await trio.sleep(0.1)
+    sent_at = [item.sent_at[0] - trio.current_time() + 4 for item in items if item.sent_at]
+    assert min(sent_at) == pytest.approx(2, abs=0.11)
+    assert looked[19] <= 6, "the processor is the writer's: the queue does not look again for each file"
+    await rig.queue.drain()
+    assert sorted(int(name) for name in rig.order) == list(range(40))
+
+
 async def test_whoever_waits_for_it_ends_the_lingering(rig: Rig) -> None:
     item = Item("a")
     started = trio.current_time()
