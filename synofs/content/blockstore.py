@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 from zlib import crc32
 
+from synofs.content.damage import POSSIBLE, Damaged, is_damage
 from synofs.content.private import claim_dir, claim_file
 from synofs.remote import Fingerprint
 
@@ -53,20 +54,6 @@ PRAGMA user_version = {_SCHEMA_NUMBER};
 """
 _DISK_BLOCK_BYTES = 4096
 _MAX_STRETCH_BYTES = 16 * 1024**2  # no piece is as large; a damaged index may say anything
-
-_DAMAGE = (sqlite3.Error, UnicodeDecodeError)  # its messages quote what it has found
-# What SQLite says when not the index is at fault, but the disk, or somebody who holds it.
-_NO_DAMAGE = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-    }
-)
 
 
 class Stretch(NamedTuple):
@@ -118,7 +105,7 @@ class BlockStore:
         claim_file(self._unclean)
         try:
             self._connect()
-        except (*_DAMAGE, _OtherSchema) as exc:
+        except POSSIBLE as exc:
             self._begin_anew(exc)
 
     def close(self) -> None:
@@ -131,7 +118,7 @@ class BlockStore:
         """`work`; or `otherwise`, and an index made anew, if it turns out to be damaged."""
         try:
             return work()
-        except _DAMAGE as exc:
+        except POSSIBLE as exc:
             self._begin_anew(exc)
             return otherwise
 
@@ -151,7 +138,7 @@ class BlockStore:
         return self.needs_sweep
 
     def _begin_anew(self, why: Exception) -> None:
-        if isinstance(why, sqlite3.Error) and getattr(why, "sqlite_errorcode", 0) & 0xFF in _NO_DAMAGE:
+        if not is_damage(why):
             raise why
         log.info("the index of the disk cache cannot be used (%s); the cache begins anew", why)
         if self._db is not None:
@@ -175,7 +162,7 @@ class BlockStore:
                 db.executescript(_SCHEMA)
                 self.needs_sweep = self.needs_sweep or any((self._folder / "data").iterdir())
             if (number := db.execute("PRAGMA user_version").fetchone()[0]) != _SCHEMA_NUMBER:
-                raise _OtherSchema(f"it is of another release, number {number}")
+                raise Damaged(f"it is of another release, number {number}")
             self.bytes_used = db.execute("SELECT coalesce(sum(bytes), 0) FROM files").fetchone()[0]
         except BaseException:
             db.close()
@@ -185,7 +172,7 @@ class BlockStore:
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            with contextlib.suppress(*_DAMAGE):  # damaged, and then of no more use
+            with contextlib.suppress(*POSSIBLE):  # damaged, and then of no more use
                 db.close()
 
     @property
@@ -205,7 +192,7 @@ class BlockStore:
         current = None
         for file_id, *known in found:
             if not isinstance(file_id, str):
-                raise sqlite3.DatabaseError("an id that is none")
+                raise Damaged("an id that is none")
             if Fingerprint(*known) == version:
                 current = file_id
             else:
@@ -327,10 +314,6 @@ class BlockStore:
 
     def _data_path(self, file_id: str) -> Path:
         return self._folder / "data" / file_id[:2] / file_id
-
-
-class _OtherSchema(Exception):
-    """The index is of another release."""
 
 
 def _as_bytes(path: str) -> bytes:

@@ -12,7 +12,7 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRA
 
 
 class Damaged(sqlite3.DatabaseError):
-    """Damage that SQLite finds only when it is asked to look."""
+    """Damage that SQLite finds only when it is asked to look, or that only we can find."""
 
 
 # What `except` has to name. Which of them is damage, `is_damage` tells.
