@@ -38,14 +38,14 @@ class _Run:
 
     __slots__ = ("ahead", "by_number", "in_a_row", "index", "last", "next_index", "read_at", "window")
 
-    def __init__(self) -> None:
+    def __init__(self, window: int) -> None:
         self.by_number = False  # the order in which the files are read
         self.index = -1  # position in that order of the file that was read last
         self.last: Inode | None = None
         self.next_index = 0  # position up to which was fetched ahead
         self.read_at = 0.0
         self.in_a_row = 0
-        self.window = 0
+        self.window = window
         self.ahead: dict[int, int] = {}  # inode number -> bytes, fetched and not read yet
 
 
@@ -94,11 +94,19 @@ class SiblingPrefetch:
         return index
 
     def _run(self, directory: Inode) -> _Run:
-        run = self._runs.setdefault(directory.number, _Run())
+        run = self._runs.get(directory.number)
+        if run is None:
+            run = self._runs[directory.number] = _Run(self._proved_window())
         self._runs.move_to_end(directory.number)
         while len(self._runs) > self._options.max_directories:
             self._runs.popitem(last=False)
         return run
+
+    def _proved_window(self) -> int:
+        """Who has used all that came ahead in the directory before this one begins here as it ended there: else small
+        directories would be over before their window has opened."""
+        before = next(reversed(self._runs.values()), None)
+        return before.window if before is not None and not before.ahead else 0
 
     def _fill(self, run: _Run, directory: Inode, nursery: trio.Nursery) -> None:
         options, listing = self._options, directory.listing

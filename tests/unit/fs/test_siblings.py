@@ -88,6 +88,40 @@ async def test_files_that_are_read_in_order_come_together_where_the_nas_can_do_t
     assert max(map(len, together)) <= 16
 
 
+async def test_who_reads_one_folder_after_the_other_gets_few_requests_in_small_folders_too(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    store.files_at_once = 16
+    for directory in range(30):
+        store.folder(f"/s/d{directory:02}")
+        for number in range(20):
+            store.file(f"/s/d{directory:02}/{number:02}", b"%d" % number * 100)
+    for directory in range(30):
+        for inode in await files(fs, b"d%02d" % directory):
+            assert await read(fs, inode) == b"%d" % int(inode.name) * 100
+    assert store.count("read_files") + store.count("read_range") <= 30 * 20 / 4
+
+
+async def test_who_looks_at_the_first_files_of_many_folders_gets_no_more_than_a_first_window_of_each(
+    store: MemoryStore, fs: Filesystem
+) -> None:
+    store.files_at_once = 16
+    for directory in range(10):
+        store.folder(f"/s/d{directory}")
+        for number in range(90):
+            store.file(f"/s/d{directory}/{number:02}", b"x" * 100)
+    for inode in await files(fs):  # all of them, as it comes
+        await read(fs, inode)
+    for directory in range(10):
+        order = await files(fs, b"d%d" % directory)
+        store.reset()
+        for inode in order[:2]:
+            await read(fs, inode)
+        await trio.sleep(60)
+        asked = store.count("read_range") + sum(len(call.subject.split()) for call in store.asked("read_files"))
+        assert directory == 0 or asked <= 2 + 4, "the first one was a miss"
+
+
 async def test_what_does_not_come_together_comes_alone(store: MemoryStore, fs: Filesystem) -> None:
     store.files_at_once = 16
     order = await files(fs)
