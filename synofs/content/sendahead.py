@@ -52,9 +52,9 @@ class SendAheadOptions:
 
 class SendAhead:
     def __init__(
-        self, store: RemoteStore, hidden: HiddenFolders, may_send: Callable[[], bool], options: SendAheadOptions
+        self, store: RemoteStore, hidden: HiddenFolders, may_send: Callable[[int], bool], options: SendAheadOptions
     ) -> None:
-        """`may_send`: uploads are not held up at the moment."""
+        """`may_send`: uploads are not held up, and the NAS has room for so many bytes that may turn out useless."""
         self._store = store
         self._hidden = hidden
         self._may_send = may_send
@@ -79,15 +79,15 @@ class SendAhead:
 
     def _may_begin(self, staged: StagedFile) -> bool:
         whole = staged.complete and not staged.unlinked and not staged.frozen and staged.attempt is None
-        return whole and self._takes_slices is not False and self._nursery is not None and self._may_send()
+        return whole and self._takes_slices is not False and self._nursery is not None and self._may_send(staged.size)
 
     async def _follow(self, staged: StagedFile, head: HeadStart) -> None:
         path = staged.path
         async with AsyncExitStack() as stack:
             stack.callback(head.idle.set)
-            source = stack.enter_context(staged.open_source())
             try:
                 with head.scope:
+                    source = stack.enter_context(staged.open_source())
                     target = await self._place(stack, path, staged)
                     head.upload = self._store.begin_upload(target, overwrite=staged.base is not None)
                     if head.upload is not None and await self._is_possible(path):
@@ -95,6 +95,12 @@ class SendAhead:
             except RemoteError as error:
                 head.void()
                 self._judge(path, error)
+            except OSError as error:
+                head.void()
+                log.debug("%s: it is sent as a whole when it is closed: %s", path, error)
+            except Exception:  # a head start and no more: it must not end the mount
+                head.void()
+                log.exception("%s: sending its beginning failed in a way nobody foresaw", path)
             head.idle.set()
             await head.closed.wait()  # until then the hidden folder is in use
 
@@ -135,7 +141,7 @@ class SendAhead:
                 return
             end = staged.size - 1  # the last slice cannot be empty
             is_worth_it = staged.size >= self._options.from_bytes and end - upload.sent >= self._options.slice_bytes
-            if is_worth_it and self._may_send():
+            if is_worth_it and self._may_send(end):
                 head.end = end
                 await upload.append(source, end, staged.size, staged.effective_mtime_ns)
             else:

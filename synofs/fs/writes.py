@@ -95,7 +95,7 @@ class Writes:
             lambda inode, error: self.uploads.refused(inode, error),
             WritebackOptions(in_flight=options.in_flight),
         )
-        self._sendahead = SendAhead(store, self.leftovers.uploads, lambda: not self.queue.paused, options.sendahead)
+        self._sendahead = SendAhead(store, self.leftovers.uploads, self._may_send_ahead, options.sendahead)
         self.dirty = DirtyFiles(table, self.queue)
         self.placing = NumberedLocks()
         self.patience = Patience(PatienceOptions(options.silent_seconds))
@@ -250,6 +250,11 @@ class Writes:
         space = self._space.last_known()
         if not self.durable and space.total_bytes and self.area.budget.dirty_bytes + grow_bytes > space.free_bytes:
             raise NoSpace(f"{space.free_bytes:,} bytes are free on the NAS, and more than that would wait for it")
+
+    def _may_send_ahead(self, size: int) -> bool:
+        """What was sent in vain lies on the NAS until it tidies up: room for twice as much has to be there."""
+        space = self._space.last_known()
+        return not self.queue.paused and (not space.total_bytes or 2 * size <= space.free_bytes)
 
     # ----- content ----------------------------------------------------------------------------------------------
 

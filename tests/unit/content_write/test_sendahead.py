@@ -281,6 +281,26 @@ async def test_what_somebody_else_writes_meanwhile_stays_theirs(
     assert list(files.values()) == [CONTENT]
 
 
+async def test_a_nas_that_is_nearly_full_gets_nothing_that_may_turn_out_useless(rig: Rig, nas: Nas) -> None:
+    nas.free_bytes = len(CONTENT) + 5000
+    await trio.sleep(600)
+    rig.fs.statfs()
+    await trio.testing.wait_all_tasks_blocked()
+    number = await begun(rig)
+    assert 0 < nas.count("append") < 5  # as long as there is room for as much again
+    await rig.close(number)
+    assert rig.visible() == {"/s/f": CONTENT}
+
+
+async def test_a_bug_in_it_ends_neither_the_file_nor_the_mount(
+    rig: Rig, nas: Nas, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("nobody foresaw")
+    nas.meet("append", ValueError("bug"))
+    await rig.close(await begun(rig))
+    assert rig.visible() == {"/s/f": CONTENT}
+
+
 async def test_while_uploads_are_held_up_nothing_is_sent_ahead(rig: Rig, nas: Nas) -> None:
     rig.writes.queue.pause("asleep")
     number = await begun(rig)
