@@ -8,10 +8,12 @@ value of an environment variable, which other users can see.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -39,6 +41,7 @@ __all__ = [  # with the two types that everything about a sign-in is made of
     "saved_sign_ins",
 ]
 
+LEFTOVER_SECONDS = 60.0  # nobody writes for so long
 SYSTEMD_CREDENTIAL = "synofs-password"
 _SECRETS = ("password", "device_id")  # of a sign-in, as `to_json` names them; one-time codes are never kept
 
@@ -324,7 +327,8 @@ class FileStore:
     def _write(self, entries: Mapping[str, Any]) -> None:
         """All or nothing, and never readable by others, not even for a moment."""
         make_dirs(self._path.parent)
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
+        self._remove_leftovers()
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=f"{self._path.name}.")
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 json.dump(entries, file, indent=2)
@@ -335,6 +339,13 @@ class FileStore:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+    def _remove_leftovers(self) -> None:
+        """Of a process that was killed while it wrote: secrets are in it, which may have been forgotten since."""
+        for left in self._path.parent.glob(f"{glob.escape(self._path.name)}.????????"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > LEFTOVER_SECONDS:
+                    left.unlink()
 
 
 def saved_sign_ins() -> SignInStore:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +163,28 @@ def test_a_broken_file_is_told_and_not_overwritten(store: FileStore, tmp_path: P
     with pytest.raises(Failure):
         store.save(URL, saved())
     assert path.read_text() == "{broken"
+
+
+def test_what_a_killed_process_left_half_written_is_removed_with_the_next_change(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "config"
+
+    def killed(old: str, new: str) -> None:
+        shutil.copy(old, old[:-8] + "leftover")
+        rename(old, new)
+
+    rename = os.replace
+    monkeypatch.setattr("os.replace", killed)
+    store.save(URL, saved(), Keep.FILE)
+    monkeypatch.undo()
+    half = folder / "sign-ins.json.leftover"
+    assert "password" in half.read_text()
+    store.save(URL, saved(), Keep.FILE)
+    assert half.exists(), "somebody may be writing it"
+    os.utime(half, (1, 1))
+    assert store.forget(URL)
+    assert [path.name for path in folder.iterdir()] == ["sign-ins.json"]
 
 
 WHOLE = {"user": "anna", "password": "hunter2", "otp": None, "device_id": None, "device_name": "here"}
