@@ -13,6 +13,10 @@ class Link:
     """
 
     def __init__(self, mbit_per_second: float) -> None:
+        self.set(mbit_per_second)
+
+    def set(self, mbit_per_second: float) -> None:
+        """From the next piece on; 0: no limit."""
         self._bytes_per_second = mbit_per_second * 125_000
         self._free_at = 0.0
 

@@ -100,6 +100,9 @@ class Control:
                         connection.drop()
             case "unblock":
                 nas.sessions.unblock()
+            case "bandwidth":
+                nas.uplink.set(fault.mbit)
+                nas.downlink.set(fault.mbit)
             case "volume":
                 nas.volume.volume_bytes = fault.bytes
             case "quota":

@@ -46,10 +46,11 @@ unblock                        lifts auto blocks
 volume       bytes             size of the volume from now on (null: the real disk); `quota` likewise
 quota        bytes
 readonly     on=true           the volume is read-only (411)
+bandwidth    mbit=0            the link's speed in each direction from now on, in Mbit/s; 0: no limit
 """
 
 IMMEDIATE = frozenset(
-    ("expire_sids", "rotate_tokens", "drop_idle", "restart", "unblock", "volume", "quota", "readonly")
+    ("expire_sids", "rotate_tokens", "drop_idle", "restart", "unblock", "volume", "quota", "readonly", "bandwidth")
 )
 
 Kind = Literal[
@@ -69,6 +70,7 @@ Kind = Literal[
     "volume",
     "quota",
     "readonly",
+    "bandwidth",
 ]
 
 
@@ -94,6 +96,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     body: str = ""
     content_type: str = "text/html"
     on: bool = True
+    mbit: float = 0.0
 
 
 @dataclass

@@ -14,7 +14,8 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 NEEDED = ("Xvfb", "xdotool", "dbus-daemon", "openbox", "import", "thunar", "pcmanfm", "nautilus")
-SECONDS = 25.0  # for anything to happen; most of it takes less than one
+SECONDS = 75.0  # for anything to happen; most of it takes less than one, where the machine has time
+MOST_STILLNESS_SECONDS = 25.0  # some programs show that they wait for as long as they do
 
 
 def missing() -> list[str]:
@@ -176,7 +177,7 @@ class Desktop:
         """Until the screen has not changed for so long: windows take keys only once their content is shown."""
         seconds = self.stillness if seconds is None else seconds
         last, since = b"", time.monotonic()
-        deadline = since + SECONDS
+        deadline = since + MOST_STILLNESS_SECONDS
         while time.monotonic() < since + seconds and time.monotonic() < deadline:
             shot = self._picture().tobytes()
             if shot != last:

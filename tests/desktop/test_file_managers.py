@@ -14,7 +14,7 @@ from tests.desktop.conftest import PHOTOGRAPHS, Scene
 from tests.desktop.photographs import landscape, save_photograph
 from tests.desktop.stage import wait_for
 
-pytestmark = [pytest.mark.mount, pytest.mark.timeout(110)]
+pytestmark = [pytest.mark.mount, pytest.mark.timeout(290)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ FILE_MANAGERS = {
     "pcmanfm": FileManager(["pcmanfm", "-n"], ["Home", "Return"]),
     "nautilus": FileManager(["nautilus", "--new-window"], selects=True),
 }
+
+FIRST_REQUESTS = 20  # for thumbnails, two for each: enough that some are made
 
 each_file_manager = pytest.mark.parametrize("name", FILE_MANAGERS)
 
@@ -139,9 +141,10 @@ def test_dragging_a_file_into_another_folder_moves_it_on_the_nas(scene: Scene, n
 
 @each_file_manager
 def test_while_a_slow_nas_makes_thumbnails_the_file_manager_goes_on(scene: Scene, name: str) -> None:
-    """Each answer comes late: all thumbnails of the folder would take two minutes."""
+    """Each answer comes late, and most thumbnails never: what is done meanwhile must not wait for them."""
     manager, screen = FILE_MANAGERS[name], scene.desktop
     scene.nas.add_fault({"kind": "delay", "seconds": 0.8})
+    scene.nas.add_fault({"kind": "hang", "api": "Thumb", "skip": FIRST_REQUESTS})
     screen.stillness = 2.0
     manager.open(scene, scene.mounted / "Norway")
     wait_for("the first thumbnails", lambda: scene.thumbnails() > 0)
@@ -152,13 +155,13 @@ def test_while_a_slow_nas_makes_thumbnails_the_file_manager_goes_on(scene: Scene
     letter = scene.nas.folder / "Read" / "letter.txt"
     screen.keys_until(manager.opening, lambda: same(letter, screen.opened / "letter.txt"))
     screen.look(f"{name}-slow-later")
-    assert 0 < scene.thumbnails() < PHOTOGRAPHS, "nothing was left to wait for"
+    assert 0 < scene.thumbnails() <= FIRST_REQUESTS
 
 
 @each_file_manager
 def test_a_folder_of_photographs_is_shown_without_downloading_them(scene: Scene, name: str) -> None:
     FILE_MANAGERS[name].open(scene, scene.mounted / "Norway")
-    wait_for("all thumbnails", lambda: scene.thumbnails() == PHOTOGRAPHS, seconds=60)
+    wait_for("all thumbnails", lambda: scene.thumbnails() == PHOTOGRAPHS, seconds=150)
     screen = scene.desktop
     if name == "pcmanfm":  # looks for thumbnails once only: when it opens a folder
         screen.keys("F5")

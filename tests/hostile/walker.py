@@ -1,5 +1,6 @@
 """Walks a mount and reads what is there, as a program does: `python walker.py MOUNTPOINT SECONDS`. Prints as JSON what
-it met. A process of its own: whoever waits for a mount may wait for ever, and then only this is to be ended."""
+it met; goes on after that time until something has succeeded. A process of its own: whoever waits for a mount may wait
+for ever, and then only this is to be ended."""
 
 import errno
 import json
@@ -28,7 +29,7 @@ def main() -> None:
         finally:
             longest = max(longest, time.monotonic() - started)
 
-    while time.monotonic() < end:
+    while time.monotonic() < end or not met["listdir ok"]:
         folders = [top]
         for _ in range(3):
             folder = folders[-1]

@@ -96,7 +96,10 @@ def nas(content: Path) -> Iterator[Nas]:
         yield nas
 
 
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
+PATIENCE_SECONDS = 90.0  # of what happens at once, where the machine has time for it
+
+
+def until(true: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     give_up_at = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < give_up_at, "it did not happen in time"
@@ -127,7 +130,7 @@ class Synofs:
     environment: dict[str, str] = field(default_factory=dict)
     expected_in_the_log: list[str] = field(default_factory=list)  # of warnings
 
-    def __call__(self, *words: object, before: tuple[str, ...] = (), timeout: float = 60) -> Done:
+    def __call__(self, *words: object, before: tuple[str, ...] = (), timeout: float = 180) -> Done:
         started = time.monotonic()
         done = subprocess.run(
             [*before, COMMAND, *map(str, words)],
@@ -224,7 +227,10 @@ def daemon_pid(command: Synofs) -> int | None:
     return None
 
 
-def on_a_terminal(*words: object, typed: str = "", code: int = 0) -> str:
+Watch = Callable[[str, subprocess.Popen[bytes]], object]  # (shown so far, the command): after each piece
+
+
+def on_a_terminal(*words: object, typed: str = "", code: int = 0, watch: Watch = lambda shown, process: None) -> str:
     """What a command shows to a person."""
     ours, theirs = pty.openpty()
     try:
@@ -240,7 +246,8 @@ def on_a_terminal(*words: object, typed: str = "", code: int = 0) -> str:
             if not piece:
                 break
             shown += piece
-        assert process.wait(20) == code, shown
+            watch(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace")), process)
+        assert process.wait(PATIENCE_SECONDS) == code, shown
         return shown.decode()
     finally:
         os.close(ours)
@@ -273,6 +280,10 @@ class Mounted:
     def fault(self, **fault: object) -> None:
         """Have the NAS misbehave; `python -m synofs.simnas --help` lists how."""
         request = urllib.request.Request(f"{self.nas.url}/_simnas/faults", json.dumps(fault).encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def clear_faults(self) -> None:
+        request = urllib.request.Request(f"{self.nas.url}/_simnas/faults", method="DELETE")
         urllib.request.urlopen(request, timeout=10).close()
 
     def task_of_another_program(self) -> str:

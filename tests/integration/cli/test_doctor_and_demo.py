@@ -18,7 +18,7 @@ from synofs.app.doctor_nas import CHECKS, sign_out
 from synofs.app.doctor_write import WRITE_CHECKS
 from synofs.app.errors import Problem
 
-from .conftest import COMMAND, PASSWORD, Done, Nas, Synofs, is_running, running_nas
+from .conftest import COMMAND, PASSWORD, PATIENCE_SECONDS, Done, Nas, Synofs, is_running, running_nas
 
 pytestmark = pytest.mark.mount
 
@@ -145,7 +145,7 @@ def test_every_assumption_that_the_documentation_gives_to_the_doctor_is_checked(
 
 
 def test_the_demo_shows_checks_and_cleans_up(synofs: Synofs) -> None:
-    done = synofs("demo", "--once", timeout=100)
+    done = synofs("demo", "--once", timeout=180)
     assert done.code == 0, done.err
     assert "photos" in done.out
     assert "\x1b" not in done.out
@@ -169,7 +169,7 @@ def test_the_demo_stays_until_it_is_interrupted(number: signal.Signals, synofs: 
     assert (folder / "documents" / "letter.txt").read_text().startswith("Dear NAS")
     status = json.loads(synofs("status", folder, "--json").out)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode in (0, Problem.INTERRUPTED.exit_code), err
     assert "cleaned up" in err
     assert not folder.exists()

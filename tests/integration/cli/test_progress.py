@@ -12,20 +12,25 @@ import pytest
 
 from synofs.app.errors import Problem
 
-from .conftest import COMMAND, Mounted, Synofs, on_a_terminal, until
+from .conftest import COMMAND, PATIENCE_SECONDS, Mounted, Synofs, on_a_terminal, until
 
 pytestmark = pytest.mark.mount
 
-SLOW = ("--bandwidth-mbit", "64")  # 8 MB/s
+SLOW = ("--bandwidth-mbit", "4")  # a minute for what is sent here; none waits for its end at that
+LEFT = re.compile(r"1 left, ([0-9.]+ [KMi]*B) of 30\.5 MiB")
 
 
 @pytest.fixture
 def sending(mounted: Callable[..., Mounted]) -> Mounted:
-    """A mount that has a few seconds of upload before it."""
+    """A mount with an upload before it that goes on until the test lets it end."""
     slow = mounted(*SLOW, mount=("--write-mode", "writeback"))
     (slow.docs / "video.bin").write_bytes(b"v" * 32_000_000)
     assert slow.synofs.status()["pending_uploads"] == 1
     return slow
+
+
+def let_it_end(sending: Mounted) -> None:
+    sending.fault(kind="bandwidth", mbit=0)
 
 
 def plain(shown: str) -> str:
@@ -35,15 +40,26 @@ def plain(shown: str) -> str:
 
 @pytest.mark.parametrize("command", ["flush", "umount"])
 def test_waiting_for_uploads_shows_how_far_they_are(sending: Mounted, command: str) -> None:
-    shown = plain(on_a_terminal(command, sending.synofs.mountpoint))
-    told = re.findall(r"1 left, ([0-9.]+ [KMi]*B) of 30\.5 MiB", shown)
-    assert len(set(told)) > 1, "it moves"
+    def watch(shown: str, process: object) -> None:
+        if len(set(LEFT.findall(shown))) > 1:
+            let_it_end(sending)
+
+    shown = plain(on_a_terminal(command, sending.synofs.mountpoint, watch=watch))
+    assert len(set(LEFT.findall(shown))) > 1, "it moves"
     assert (sending.disk / "video.bin").stat().st_size == 32_000_000
 
 
 def test_in_a_pipe_nothing_is_shown(sending: Mounted) -> None:
-    done = sending.synofs("flush", sending.synofs.mountpoint)
-    assert (done.code, done.out, done.err) == (0, "", "")
+    def watch(shown: str, process: object) -> None:
+        if LEFT.search(shown):
+            let_it_end(sending)
+
+    command = [COMMAND, "flush", sending.synofs.mountpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as piped:
+        # Beside it one that shows something: by then, so would this one.
+        on_a_terminal("flush", sending.synofs.mountpoint, watch=watch)
+        assert piped.communicate(timeout=PATIENCE_SECONDS)[0] == b""
+    assert piped.returncode == 0
 
 
 def test_what_is_quick_shows_nothing_at_all(mounted: Callable[..., Mounted]) -> None:
@@ -51,13 +67,18 @@ def test_what_is_quick_shows_nothing_at_all(mounted: Callable[..., Mounted]) -> 
 
 
 def test_ctrl_c_ends_the_wait_and_leaves_the_mount(sending: Mounted) -> None:
-    umount = subprocess.Popen([COMMAND, "umount", sending.synofs.mountpoint], stderr=subprocess.PIPE, text=True)
-    with pytest.raises(subprocess.TimeoutExpired):
-        umount.wait(1.5)
-    umount.send_signal(signal.SIGINT)
-    _, said = umount.communicate(timeout=10)
-    assert umount.returncode == Problem.INTERRUPTED.exit_code
-    assert "uploads go on" in said
+    interrupted = False
+
+    def watch(shown: str, process: subprocess.Popen[bytes]) -> None:
+        nonlocal interrupted
+        if LEFT.search(shown) and not interrupted:
+            interrupted = True
+            process.send_signal(signal.SIGINT)
+
+    said = on_a_terminal("umount", sending.synofs.mountpoint, code=Problem.INTERRUPTED.exit_code, watch=watch)
+    assert "uploads go on" in plain(said)
+    assert not (sending.disk / "video.bin").exists()
+    let_it_end(sending)
     until((sending.disk / "video.bin").exists)
     until(lambda: sending.synofs.status()["pending_uploads"] == 0)
     assert sending.synofs.is_mounted()
