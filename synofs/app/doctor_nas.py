@@ -22,6 +22,7 @@ from synofs.app.nas_probe import NasProbe, Refused, answer_of, size_of, unwrap
 from synofs.filestation.discovery import INFO_PATHS
 from synofs.filestation.manyfiles import unpacked
 from synofs.filestation.transport import CertificateUntrusted, Response, TransportError
+from synofs.filestation.wire import clock_offset
 
 _T = TypeVar("_T")
 
@@ -296,6 +297,18 @@ async def lists_together(nas: NasProbe) -> str:
     return f"{len(paths)} at once, one after the other"
 
 
+async def nas_clock(nas: NasProbe) -> str:
+    """Answers tell the time of the NAS (Date)."""
+    nas.need_session()
+    response = await nas.call(LIST, "list_share", 2, {"limit": 1})
+    offset = clock_offset(response.head.headers.get("date", ""), time.time())
+    if offset is None:
+        raise Failed(
+            "they do not", "nothing to do: old listings are listed anew, and nothing read is kept on this disk"
+        )
+    return f"{offset:+.0f} s from this machine's"
+
+
 # ----- downloading ----------------------------------------------------------------------------------------------
 
 
@@ -394,6 +407,7 @@ CHECKS: tuple[Callable[[NasProbe], Awaitable[str]], ...] = (
     missing_path,
     getinfo_batch,
     lists_together,
+    nas_clock,
     ranged_download,
     attachment,
     files_together,

@@ -17,6 +17,7 @@ import trio
 from synofs.app.doctor import Failed, Skipped
 from synofs.app.nas_probe import ANSWER_SECONDS, Entry, NasProbe, Refused, answer_of, size_of, unwrap
 from synofs.filestation.transport import Request, Response
+from synofs.filestation.wire import clock_offset
 
 LIST = "SYNO.FileStation.List"
 UPLOAD = "SYNO.FileStation.Upload"
@@ -33,6 +34,7 @@ SLICE_BYTES = 256 * 1024
 TASK_LOOKS = 60
 TASK_PAUSE_SECONDS = 0.5
 CLEAN_UP_SECONDS = 60.0
+CLOCK_MARGIN_SECONDS = 3.0
 WHOLE_SECONDS = 1.1  # the NAS tells no finer times
 
 
@@ -233,6 +235,24 @@ async def write_folder_time(bench: Bench) -> str:
     return "both"
 
 
+async def write_clock(bench: Bench) -> str:
+    """A file that is written now gets the time that the NAS's answers tell."""
+    response = await bench.upload("now", NEW, bench.leave_to_overwrite)
+    unwrap("Upload", response)
+    told = clock_offset(response.head.headers.get("date", ""), 0.0)
+    entry = await bench.look("now")
+    if told is None or entry is None:
+        raise Skipped("there is no file, or no time is told")
+    apart = int(entry.get("additional", {}).get("time", {}).get("mtime", 0)) - told
+    if abs(apart) > CLOCK_MARGIN_SECONDS:
+        raise Failed(
+            f"{apart:+.0f} s apart",
+            "is a proxy in between, or is this another machine's folder? Set both clocks by NTP: until then a change"
+            " within a second of another one may be seen late",
+        )
+    return "as told"
+
+
 async def _folder_times(bench: Bench) -> dict[str, int]:
     path = bench.path("").rstrip("/")
     data = await bench.nas.data(LIST, "getinfo", 2, {"path": [path], "additional": ["time"]})
@@ -376,6 +396,7 @@ WRITE_CHECKS: tuple[Callable[[Bench], Awaitable[str]], ...] = (
     write_md5,
     write_slices,
     write_folder_time,
+    write_clock,
     write_growing,
     write_removed,
 )
