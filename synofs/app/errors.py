@@ -125,7 +125,7 @@ class Problem(Enum):
     DAEMON_GONE = 51, "the process behind {mountpoint} is gone", "clear it with: synofs umount {mountpoint}"
     UPLOADS_PENDING = (
         52,
-        "{pending} uploads to the NAS are not done yet",
+        "not everything is on the NAS yet ({pending} to go)",
         "wait longer with --timeout; watch them with: synofs status --watch",
     )
     UPLOADS_FAILED = 53, "{failed} uploads failed", "synofs status says which and why"

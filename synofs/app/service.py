@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 DEFAULT_FLUSH_SECONDS = 600.0
 LET_GO_SECONDS = 1.0  # after an unmount, the kernel tells us sooner than that
 TELL_SECONDS = 0.5  # between two lines of progress
+AWAY_REMEDY = "the NAS does not answer, and gets it when it is back; to unmount all the same: synofs umount --force"
 LOOK_SECONDS = 5.0  # a NAS that is away is found out sooner
 STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 
@@ -178,7 +179,8 @@ class _Service:
                 await writes.drain()
         status = self._snapshot()
         if status["pending_uploads"]:
-            raise Failure(Problem.UPLOADS_PENDING, pending=status["pending_uploads"])
+            why = {"instead": AWAY_REMEDY} if self._parts.client.health.away_since else {}
+            raise Failure(Problem.UPLOADS_PENDING, pending=status["pending_uploads"], **why)
         if status["failed_uploads"]:
             raise Failure(Problem.UPLOADS_FAILED, failed=status["failed_uploads"])
         if self._parts.notices is not None:

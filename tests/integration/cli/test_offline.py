@@ -125,7 +125,9 @@ def test_in_writeback_mode_work_goes_on_without_the_nas_even_after_a_remount_and
         synofs.mount(nas, *options)
         assert os.listdir(docs / "folder") == ["old"]
     (docs / "folder" / "first").write_text("written before the remount")
-    assert synofs("umount", synofs.mountpoint, "--timeout", "1").code == Problem.UPLOADS_PENDING.exit_code
+    refused = synofs("umount", synofs.mountpoint, "--timeout", "6")
+    assert refused.code == Problem.UPLOADS_PENDING.exit_code
+    assert "(1 to go): the NAS does not answer" in refused.err
     os.kill(synofs.status()["pid"], signal.SIGKILL)
     assert synofs("umount", synofs.mountpoint).code == 0
 
