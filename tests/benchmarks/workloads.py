@@ -100,6 +100,10 @@ def medium_folder(stage: Stage) -> None:
     _list_folder(stage, stage.size(quick=5_000, full=50_000))
 
 
+def small_folder(stage: Stage) -> None:
+    _list_folder(stage, stage.size(quick=1_000, full=10_000))
+
+
 def _list_folder(stage: Stage, entries: int) -> None:
     name = stage.data.flat(entries)
     stage.data.touch(name)
@@ -510,6 +514,7 @@ WORKLOADS = {
         Workload("ls", "one ls in that tree", one_listing, ("synofs", "rclone", "sshfs"), latencies_ms=(20,), laps=1),
         Workload("folder", "a big folder", big_folder, READERS, limit=Limit("one page", _one_page)),
         Workload("folder-half", "a folder half as big", medium_folder, READERS, latencies_ms=(20,)),
+        Workload("folder-tenth", "a folder a tenth as big", small_folder, READERS, latencies_ms=(20,)),
         Workload(
             "revalidate",
             f"a tree again after the TTL ({TTL_SECONDS} s here)",
