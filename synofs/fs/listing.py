@@ -57,6 +57,7 @@ class Load:
         "done",
         "entries",
         "error",
+        "given_up",
         "is_wanted",
         "listed_at_nas",
         "outdated",
@@ -76,6 +77,7 @@ class Load:
         self.own_times: OwnTimes | None = None  # the folder's, before its names were asked for
         self.changes: dict[bytes, Inode | None] = {}  # made here since the request was sent; it may not know of them
         self.is_wanted: Callable[[], bool] = lambda: True  # asked before each further page
+        self.given_up = False  # it was not: it ends without the rest, and is not to be joined
         self.outdated = False  # something has happened since it began that it may not know of
         self.done = False
         self.error: Exception | None = None

@@ -103,6 +103,7 @@ class Listings:
         listing = self.peek(directory)
         if listing is not None:
             return listing
+        await self._end_of_what_is_given_up(directory)
         listing = self._start_load(directory)
         load = listing.load
         if load is not None:
@@ -118,9 +119,16 @@ class Listings:
         listing = self.peek(directory)
         if listing is not None:
             return listing
+        await self._end_of_what_is_given_up(directory)
         listing = self._start_load(directory)
         await self.finish(listing)
         return listing
+
+    @staticmethod
+    async def _end_of_what_is_given_up(directory: Inode) -> None:
+        load = directory.listing.load if directory.listing is not None else None
+        while load is not None and load.given_up and not load.done:
+            await load.step.wait()
 
     async def renewed(self, listing: Listing) -> bool:
         """Wait for the load under way, or go on with the old listing if that takes too long: then False."""
@@ -136,7 +144,9 @@ class Listings:
         load = listing.load
         while load is not None and not load.done:
             await load.step.wait()
-        if load is not None and load.error is not None:
+        if load is not None and isinstance(load.error, GivenUp):
+            await self.finish(self._start_load(listing.directory))
+        elif load is not None and load.error is not None:
             if not (self._options.serve_stale and listing.complete and isinstance(load.error, Unavailable)):
                 raise load.error
             self.staleness.answers += 1
@@ -414,6 +424,7 @@ class Listings:
 
     def _take_page(self, listing: Listing, load: Load, page: Sequence[RemoteEntry]) -> None:
         if load.pages and not load.is_wanted():
+            load.given_up = True
             raise GivenUp
         directory = listing.directory
         entries, by_name = load.entries, load.by_name

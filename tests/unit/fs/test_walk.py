@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 from synofs.content.reader import Reader, ReaderOptions
 from synofs.fs.filesystem import Filesystem, FsOptions
 from synofs.fs.inodes import Inode
-from synofs.remote import BadAnswer, InputOutput, InvalidRequest, PermissionDenied
+from synofs.fs.listing import GivenUp
+from synofs.remote import BadAnswer, InputOutput, InvalidRequest, OnPage, PermissionDenied
 from tests.unit.memory_store import MemoryStore, RecordingNotifier
 from tests.unit.virtual_time import in_virtual_time
 
@@ -213,6 +214,52 @@ async def test_a_huge_folder_that_was_listed_ahead_is_given_up_when_nobody_follo
     await wait_all_tasks_blocked()
     assert fs._listings.total_entries < 5_000
     assert len(await Walker(fs).read(entries[6])) == 50_003, "who comes after all sees all of it"
+
+
+@pytest.mark.parametrize("was_listed", [False, True])
+async def test_who_comes_while_a_huge_folder_is_being_given_up_sees_all_of_it(
+    store: MemoryStore, fs: Filesystem, was_listed: bool
+) -> None:
+    tree(store, "/s/t", 1, 8)
+    store.files("/s/t/d6", 50_000)
+    root = await folder(fs, b"s", b"t")
+    if was_listed:
+        await Walker(fs).walk(root)
+        await trio.sleep(TTL + 1)
+    given_up, may_end = trio.Event(), trio.Event()
+    list_dir = store.list_dir
+
+    async def slow_to_end(path: str, on_page: OnPage) -> None:
+        try:
+            await list_dir(path, on_page)
+        except GivenUp:
+            given_up.set()
+            await may_end.wait()
+            raise
+
+    store.list_dir = slow_to_end
+    entries = [inode for inode in await Walker(fs).read(root) if inode.is_dir]
+    gate = store.gate("page", "/s/t/d6", skip=2)
+    for inode in entries[:4]:
+        await Walker(fs).read(inode)
+    await trio.sleep(60)
+    gate.open()
+    with trio.fail_after(60):
+        await given_up.wait()
+    found: list[list[Inode]] = []
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            found.append(await Walker(fs).read(entries[6]))
+
+        async def look() -> None:
+            assert await fs.lookup(entries[6], b"000007") is not None
+
+        nursery.start_soon(read)
+        nursery.start_soon(look)
+        await wait_all_tasks_blocked()
+        may_end.set()
+    assert [len(one) for one in found] == [50_003]
 
 
 async def test_a_huge_folder_that_was_listed_ahead_comes_whole_for_who_waits_for_it(
