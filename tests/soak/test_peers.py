@@ -51,3 +51,15 @@ def test_the_table_has_a_column_for_each_and_a_row_for_what_was_run() -> None:
         "|---|---|---|",
         "| `colleague` | 0 of 40 | 40 of 40; 2 hung |",
     ]
+
+
+def test_a_peer_that_is_not_there_is_left_out_and_synofs_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str, harness: str) -> Outcome:
+        raise FileNotFoundError("sshfs")
+
+    monkeypatch.setattr(peers, "held", missing)
+    assert peers.main(["sshfs", "--only", "colleague"]) == 0
+    assert "not tried: sshfs" in capsys.readouterr().out
+    assert peers.main(["synofs", "--only", "colleague"]) == 1
