@@ -31,6 +31,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASC
 # Answers that one range may come in: a NAS that sends byte by byte would hold a reader up for hours.
 MAX_PARTS = 32
 
+_SEQUENTIAL_BYTES = 256 * 1024  # who asks for so much reads on; random reads are shorter
+
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 
 
@@ -67,6 +69,7 @@ class Downloader:
                 body_offset=start,
                 answer_seconds=this.answer_seconds,
                 fresh_connection=this.fresh_connection,
+                more_follows=reception.end < reception.size and reception.end - start >= _SEQUENTIAL_BYTES,
             )
             if not response.streamed:
                 raise await self._refusal(call, response, this)
@@ -117,7 +120,7 @@ class _Reception:
 
     def __init__(self, path: str, offset: int, length: int, size: int, on_data: OnData, counters: Counters) -> None:
         self._path = path
-        self._size = size
+        self.size = size
         self._on_data = on_data
         self._counters = counters
         self.position = offset  # of the next byte to hand on
@@ -136,7 +139,7 @@ class _Reception:
             return True
         if head.status == 416:
             total = _UNSATISFIED.fullmatch(head.headers.get("content-range", ""))
-            if total is not None and int(total[1]) == self._size:
+            if total is not None and int(total[1]) == self.size:
                 raise BadAnswer("the NAS refuses a part of the file that it has", path=self._path)
             raise Changed("the file on the NAS has become shorter", path=self._path)
         if head.status == 200 and _is_attachment(head):
@@ -151,8 +154,8 @@ class _Reception:
         if found is None:
             raise BadAnswer("the NAS does not say which part of the file it sends", path=self._path)
         first, last = int(found[1]), int(found[2])
-        if found[3] != "*" and int(found[3]) != self._size:
-            raise Changed(f"the file on the NAS has {found[3]} bytes now, not {self._size}", path=self._path)
+        if found[3] != "*" and int(found[3]) != self.size:
+            raise Changed(f"the file on the NAS has {found[3]} bytes now, not {self.size}", path=self._path)
         announced = head.content_length
         if first != self.position or not first <= last < self.end or announced not in (None, last - first + 1):
             raise BadAnswer("the NAS sends another part of the file than was asked for", path=self._path)
@@ -161,8 +164,8 @@ class _Reception:
         length = head.content_length
         if length is None and _is_archive(head, self._path):
             raise IsADirectory("a folder is there now", path=self._path)
-        if length is not None and length != self._size:
-            raise Changed(f"the file on the NAS has {length} bytes now, not {self._size}", path=self._path)
+        if length is not None and length != self.size:
+            raise Changed(f"the file on the NAS has {length} bytes now, not {self.size}", path=self._path)
 
     async def take(self, piece: memoryview) -> bool:
         self._counters.bytes_read += len(piece)

@@ -74,6 +74,7 @@ class Exchange:
         self.sink_error: Exception | None = None
         self.pieces_in = PieceQueue() if sink is not None else None
         self.handed_over = trio.Event()
+        self.sent = trio.Event()  # if more follows: it has its connection, and is on its way
         self.streams_out = not isinstance(request.body, bytes | None) and request.body.length > SMALL_BODY_BYTES
         seconds = request.stall_seconds if self.streams_out else request.answer_seconds
         self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
@@ -138,6 +139,10 @@ class Exchange:
 
     def failed(self, kind: type[TransportError], message: str) -> TransportError:
         return kind(message, reused=self.phase is not ConnectTimeout and not self.connected)
+
+    def has_been_sent(self) -> None:
+        if self.request.more_follows:
+            trio.from_thread.run_sync(self.sent.set)
 
     def watch(self, sock: socket.socket) -> None:
         """From now on `sock` is what has to be shut down to end this exchange."""

@@ -62,6 +62,8 @@ class _WithoutQuery(logging.Filter):
         return True
 
 
+log = logging.getLogger(__name__)
+
 logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQuery())
 # It warns of odd header lines, with the URL. What is wrong with an answer is for us to tell.
 logging.getLogger("urllib3.connection").addFilter(lambda record: False)
@@ -86,6 +88,7 @@ class RequestsTransport:
         self._call_threads = trio.CapacityLimiter(options.max_connections)
         self._bulk_threads = trio.CapacityLimiter(options.max_connections)
         self._resolver_threads = trio.CapacityLimiter(2)
+        self._spare_threads = trio.CapacityLimiter(1)
 
     async def send(self, request: Request, sink: BodySink | None = None) -> Response:
         exchange = Exchange(request, sink, self._options)
@@ -148,6 +151,8 @@ class RequestsTransport:
             # Not abandoned when cancelled: the thread uses the caller's files, and ends at once anyway.
             if exchange.sink is not None:
                 nursery.start_soon(exchange.hand_over)
+            if exchange.request.more_follows:
+                nursery.start_soon(self._prepare_spare, exchange)
             await trio.to_thread.run_sync(partial(self._run, exchange), limiter=limiter)
             if exchange.sink is not None:
                 await exchange.handed_over.wait()
@@ -155,6 +160,18 @@ class RequestsTransport:
         if exchange.error is not None:
             # Cut off because we were cancelled, it failed in whatever way: be cancelled instead.
             await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _prepare_spare(self, exchange: Exchange) -> None:
+        """Have an idle connection when this request is under way. A connection costs a round trip, with TLS two more,
+        in which nothing of a file would move."""
+        await exchange.sent.wait()
+        if self._spare_threads.borrowed_tokens == 0:
+            spare = Exchange(exchange.request, None, self._options)
+            spare.addresses = exchange.addresses
+            # Abandoned when the request ends before: who needs the connection next finds it in the pool.
+            await trio.to_thread.run_sync(
+                self._open_spare, spare, self._adapter(), limiter=self._spare_threads, abandon_on_cancel=True
+            )
 
     # ----- in the thread ----------------------------------------------------------------------------------------
 
@@ -167,6 +184,23 @@ class RequestsTransport:
             exchange.error = exc
         finally:
             exchange.finish()
+            del _thread.exchange
+
+    def _open_spare(self, spare: Exchange, adapter: _Adapter) -> None:
+        _thread.exchange = spare
+        try:
+            pool = adapter.poolmanager.connection_from_url(self._address)
+            connection = pool._get_conn()  # the one that would be taken next; urllib3 has no other name for that
+            try:
+                if connection.sock is None:
+                    connection.connect()
+                    connection.idle_since = _now()
+            finally:
+                pool._put_conn(connection)
+        except (OSError, TransportError, urllib3.exceptions.HTTPError) as exc:
+            log.debug("no spare connection: %s", exc)  # whoever needs one will say what is wrong
+        finally:
+            spare.finish()
             del _thread.exchange
 
     def _adapter(self) -> _Adapter:
@@ -280,6 +314,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         exchange.phase = SendTimeout
         try:
             super().request(*args, **kwargs)
+            exchange.has_been_sent()
         except TransportError:
             raise
         except OSError as exc:

@@ -79,6 +79,7 @@ class Request:
     bulk: bool = False  # moves file contents
     body_offset: int = 0  # where in its file the answer's body begins, as far as is known
     fresh_connection: bool = False
+    more_follows: bool = False  # the next one, soon and beside it: a connection is made ready for that
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,7 @@ class Wire:
         max_answer_bytes: int = 1024 * 1024,  # an error's text; files go to the sink
         answer_seconds: float = 30.0,
         fresh_connection: bool = False,
+        more_follows: bool = False,
     ) -> Response:
         """A call by GET whose answer is a file. (DSM honours `Range` for GET only.)"""
         parameters = self._basic_parameters(call) | dict(call.parameters) | session.parameters()
@@ -186,6 +187,7 @@ class Wire:
             bulk=True,
             body_offset=body_offset,
             fresh_connection=fresh_connection,
+            more_follows=more_follows,
         )
         async with self._attempt(call, lane):
             return await self._transport.send(request, sink)

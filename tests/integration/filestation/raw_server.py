@@ -113,11 +113,15 @@ class RawServer:
         except BaseException as exc:
             self.failures.append(exc)
 
-    def stop(self) -> None:
-        self._stopping.set()
+    def refuse(self) -> None:
+        """Take no more connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.refuse()
         for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

@@ -63,6 +63,38 @@ async def test_a_connection_is_reused() -> None:
         assert server.accepted == 1
 
 
+async def test_a_connection_is_ready_for_what_follows_a_download() -> None:
+    accepted: list[int] = []
+    both = threading.Event()
+
+    def behaviour(connection: Connection) -> None:
+        accepted.append(connection.number)
+        if len(accepted) == 2:
+            both.set()
+        while connection.request():
+            assert both.wait(20), "nobody opened a second connection while this one was busy"
+            connection.answer(b"piece")
+
+    with serving(behaviour) as server:
+        async with connected(server) as http, trio.open_nursery() as nursery:
+            await http.send(replace(GET, more_follows=True), Sink())
+            for _ in range(2):
+                nursery.start_soon(http.send, GET)
+        assert server.accepted == 2
+
+
+async def test_a_spare_connection_that_cannot_be_had_is_no_failure() -> None:
+    def behaviour(connection: Connection) -> None:
+        connection.request()
+        server.refuse()
+        time.sleep(0.3)
+        connection.answer(b"piece")
+
+    with serving(behaviour) as server:
+        async with connected(server) as http:
+            assert (await http.send(replace(GET, more_follows=True), Sink())).status == 200
+
+
 async def test_connections_are_kept_for_all_that_run_at_once(caplog: pytest.LogCaptureFixture) -> None:
     together = threading.Barrier(6)
 
