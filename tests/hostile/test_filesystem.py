@@ -13,7 +13,7 @@ SEEDS = 600
 
 
 def test_nothing_impossible_gets_to_the_kernel(inputs: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR, "synofs.fs.listings")  # it says which names are left out
+    caplog.set_level(logging.ERROR, "synofs.fs.refused")  # it says which names are left out
     outcome = fuzz.run_filesystems(range(SEEDS))
     inputs["filesystem"] += outcome.inputs
     assert not outcome.failures, "\n\n".join(outcome.failures[:3])
