@@ -47,6 +47,7 @@ from synofs.fs.writes import WriteOptions, Writes
 from synofs.remote import Changed, Fingerprint, NameTooLong, NotFound, RemoteStore, Rights, Space, TimedOut
 
 _UNANSWERED_SECONDS = 1.0
+_AWAY_SECONDS = 10.0  # an end waits so long for a NAS that is away
 _SLEEP = "the machine sleeps"
 
 
@@ -136,10 +137,13 @@ class Filesystem:
             await trio.sleep_forever()
 
     async def finish(self, within_seconds: float) -> int:
-        """Send what is unsent, and clean up on the NAS. Returns how many files are left for the next mount."""
+        """Send what is unsent, and clean up on the NAS. Returns how many files are left for the next mount. A NAS that
+        is away is not waited for to the end: what is left is safe."""
         if self.writes is None:
             return 0
-        with trio.move_on_after(within_seconds):
+        with trio.move_on_after(within_seconds) as limit:
+            if self._nursery is not None:
+                self._nursery.start_soon(self.writes.patience.end_when_away, limit, _AWAY_SECONDS)
             await self.writes.drain()
             await self.writes.leftovers.clean(self._mover)
         return self.writes.counters()["pending_uploads"]

@@ -96,3 +96,15 @@ class Patience:
             else:
                 continue
             wait.scope.cancel()
+
+    async def end_when_away(self, scope: trio.CancelScope, seconds: float) -> None:
+        """Cancel the scope when the NAS has been away for so long without a break."""
+        away_at: float | None = None
+        while not scope.cancel_called:
+            if self.nas is None or not self.nas.away:
+                away_at = None
+            elif away_at is None:
+                away_at = trio.current_time()
+            elif trio.current_time() - away_at >= seconds:
+                scope.cancel()
+            await trio.sleep(_LOOK_SECONDS)

@@ -40,6 +40,37 @@ async def test_they_are_removed_at_the_end(rig: Rig, nas: Nas) -> None:
     assert nas.tree() == {"/s": None, "/s/f": b"new"}
 
 
+class State:
+    away = True
+
+    def activity(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(("back_after", "left"), [(None, 1), (8, 0)])
+async def test_the_end_waits_ten_seconds_for_a_nas_that_is_away(
+    writeback: Rig, nas: Nas, expect_logs: Callable[..., None], back_after: float | None, left: int
+) -> None:
+    expect_logs("not sent yet")
+    state = State()
+    writeback.fs.watch_over(state)
+    nas.meet("upload", Unreachable("away"), times=1000)
+    await writeback.create("/s/f", b"new")
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def come_back() -> None:
+            await trio.sleep(back_after or 1000)
+            state.away = False
+            nas.meet_nothing_more()
+
+        nursery.start_soon(come_back)
+        assert await writeback.fs.finish(within_seconds=60) == left
+        nursery.cancel_scope.cancel()
+    if left:
+        assert 10 <= trio.current_time() - began < 11
+
+
 async def test_a_folder_that_is_needed_while_it_is_removed_is_made_again(writeback: Rig, nas: Nas) -> None:
     nas.file("/s/f", b"old")
     await writeback.create("/s/f", b"one")
