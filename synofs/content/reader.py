@@ -110,6 +110,11 @@ class Reader:
         self._moments = count(1)  # what came before what: numbers, because two events may have the same time
 
     @property
+    def memory_bytes(self) -> int:
+        """Of what is cached, that in memory."""
+        return self._cache.bytes_used
+
+    @property
     def cache_bytes(self) -> int:
         """What is cached, in memory and on the local disk."""
         return self._cache.bytes_used + (self._disk.bytes_used if self._disk is not None else 0)

@@ -553,6 +553,7 @@ class Filesystem:
             "hostile_names": self._listings.refused.count,
             "stale_answers": self._listings.staleness.answers,
             "cache_bytes": self._reader.cache_bytes,
+            "memory_cache_bytes": self._reader.memory_bytes,
             **(self.writes.counters() if self.writes is not None else {}),
         }
 

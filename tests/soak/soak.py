@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synofs.app.errors import Failure
 from tests.model.live import LiveMount, tree_of
 from tests.mount.harness import Nas, simulated_nas, wait_until
 from tests.soak.worker import content, fits, told
@@ -64,6 +65,7 @@ class Rhythm:
 
 MOST_CONNECTIONS = 8  # the pool keeps idle ones: --max-requests, and two more
 STORY_LINES = 60
+SHORTEST_LIFE_SECONDS = 120.0  # to judge its memory by
 TROUBLE = ("session expired", "faults changed", "NAS restarted", "disk full", "remounted")
 
 SHORT = Rhythm(session=5.0, faults=4.0, restart=16.0, full_disk=19.0, remount=14.0)
@@ -84,6 +86,7 @@ class Tally:
     leaked: list[str] = field(default_factory=list)
     slopes: list[float] = field(default_factory=list)  # KiB per minute, of each life of the mount
     peak_rss_kib: int = 0
+    memory: str = ""
     held_first: dict[str, int] = field(default_factory=dict)
     held_last: dict[str, int] = field(default_factory=dict)
 
@@ -100,37 +103,58 @@ class Tally:
             f"longest step: {self.longest[0]:.1f} s ({self.longest[1]})\n"
             f"files at the end: {self.files}, and {self.doubtful} whose last call had failed "
             f"({self.kept} in the recovery folder)\n"
-            f"RSS: {self.peak_rss_kib / 1024:.0f} MiB at most, slope of each life of the mount in KiB/min: {slopes}\n"
+            f"RSS: {self.peak_rss_kib / 1024:.0f} MiB at most; at five moments of each life, in MiB (of that, what was "
+            f"read): {self.memory}; slope of the rest, in KiB/min: {slopes}\n"
             f"held when all was removed (and at the start): {held}\n"
             f"{len(self.lost)} lost or wrong, {len(self.leaked)} leaks"
         )
 
 
 class Watch(threading.Thread):
-    """Samples the daemon's memory once a second."""
+    """Samples the daemon's memory every two seconds, and how much of it is the cache of what was read: that one fills
+    up to its bound, and is no leak."""
 
     def __init__(self, mount: LiveMount) -> None:
         super().__init__(daemon=True)
         self._mount = mount
         self._end = threading.Event()
-        self.lives: dict[int, list[tuple[float, int]]] = {}  # pid -> (seconds, KiB)
+        self.lives: dict[int, list[tuple[float, int, int]]] = {}  # pid -> (seconds, KiB, KiB of the cache)
 
     def run(self) -> None:
-        while not self._end.wait(1.0):
-            if (pid := self._mount.pid) is not None:
-                with contextlib.suppress(OSError, StopIteration, ValueError):
-                    self.lives.setdefault(pid, []).append((time.monotonic(), resident_kib(pid)))
+        while not self._end.wait(2.0):
+            pid = self._mount.pid
+            if pid is None:
+                continue
+            try:
+                cached = self._mount.status()["filesystem"]["memory_cache_bytes"] // 1024
+                self.lives.setdefault(pid, []).append((time.monotonic(), resident_kib(pid), cached))
+            except (AssertionError, Failure, LookupError, OSError, StopIteration, ValueError):
+                continue  # it is being mounted anew
 
     def stop(self) -> None:
         self._end.set()
         self.join()
 
-    def slopes(self, shortest_seconds: float) -> list[float]:
-        """Least squares over the second half of each life that was long enough, KiB per minute."""
+    @property
+    def peak_kib(self) -> int:
+        return max(kib for life in self.lives.values() for _, kib, _ in life)
+
+    def told(self) -> str:
+        """Of each life that was long enough: MiB at five moments, and how much of that was the cache."""
+        lives = []
+        for life in self.lives.values():
+            if life[-1][0] - life[0][0] >= SHORTEST_LIFE_SECONDS:
+                moments = [life[(len(life) - 1) * quarter // 4] for quarter in range(5)]
+                lives.append(", ".join(f"{kib // 1024} ({cached // 1024})" for _, kib, cached in moments))
+        return "; ".join(lives) or "lives too short"
+
+    def slopes(self) -> list[float]:
+        """Least squares over the second half of each life that was long enough, of what is not the cache, in KiB per
+        minute."""
         found = []
         for samples in self.lives.values():
-            if samples[-1][0] - samples[0][0] >= shortest_seconds:
-                half = samples[len(samples) // 2 :]
+            if samples[-1][0] - samples[0][0] >= SHORTEST_LIFE_SECONDS:
+                half = [(seconds, kib - cached) for seconds, kib, cached in samples[len(samples) // 2 :]]
                 mean_x = sum(x for x, _ in half) / len(half)
                 mean_y = sum(y for _, y in half) / len(half)
                 spread = sum((x - mean_x) ** 2 for x, _ in half)
@@ -259,8 +283,7 @@ class Soak:
             self.mount.flush(300)
         self._compare(reports)
         watch.stop()
-        self.tally.slopes = watch.slopes(120.0)
-        self.tally.peak_rss_kib = max(kib for life in watch.lives.values() for _, kib in life)
+        self.tally.slopes, self.tally.peak_rss_kib, self.tally.memory = watch.slopes(), watch.peak_kib, watch.told()
         self._judge_unsent(reports)
         self._look_for_leaks(before)
         self._end_of_session()
