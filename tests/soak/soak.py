@@ -190,7 +190,8 @@ def descriptors(mount: LiveMount) -> list[tuple[str, str]]:
         with contextlib.suppress(OSError):
             name = os.readlink(link)
             is_socket = name.startswith("socket:")
-            is_database = name.endswith((".db", ".db-wal", ".db-shm"))
+            # One that a full disk made worthless goes on without a name until the end.
+            is_database = name.removesuffix(" (deleted)").endswith((".db", ".db-wal", ".db-shm"))
             kind = ("connection" if name in connections else "socket") if is_socket else "file"
             found.append(("database" if is_database else kind, name))
     return found
