@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import re
@@ -13,7 +14,7 @@ from synofs.filestation.recycling import Discarded
 from synofs.filestation.search import Hit, SearchFilter
 from synofs.filestation.secret import Secret
 from synofs.filestation.tasks import Progress
-from synofs.remote import BadAnswer, RemoteEntry, Rights
+from synofs.remote import BadAnswer, RemoteEntry, RemoteError, Rights
 from tests.hostile.answers import FILE_BYTES
 
 Call = Callable[[FileStationClient], Awaitable[None]]
@@ -152,6 +153,20 @@ async def upload(client: FileStationClient) -> None:
     await client.upload('/media/a"b', io.BytesIO(data), len(data), None, overwrite=False)
 
 
+async def upload_growing(client: FileStationClient) -> None:
+    """A file that is sent while it is written: after a failure it is of no use, and says so."""
+    growing = client.begin_upload(f"{FOLDER}/new", overwrite=True)
+    assert growing is not None
+    try:
+        await growing.append(io.BytesIO(b"content"), 3, 7, 0)
+        await growing.finish(io.BytesIO(b"content and more"), 16, 0)
+    except RemoteError:
+        with contextlib.suppress(RemoteError):
+            await growing.finish(io.BytesIO(b"content and more"), 16, 0)
+            raise AssertionError("it went on") from None
+        raise
+
+
 async def upload_in_slices(client: FileStationClient) -> None:
     data = b"z" * 5000  # more than the post that the client was told to be the largest
     await client.upload(FILE, io.BytesIO(data), len(data), None, overwrite=True)
@@ -279,7 +294,7 @@ async def background(client: FileStationClient) -> None:
 
 CALLS: Sequence[Call] = (
     list_folder, list_folders, list_shares, get_entries, read, read_together, spaces, thumbnail, upload,
-    upload_in_slices, make_dir, rename, move, remove, check_writable, md5, probe, info, measure, copy,
+    upload_growing, upload_in_slices, make_dir, rename, move, remove, check_writable, md5, probe, info, measure, copy,
     move_to_another_name, search, share, shares, recycled, restore, empty_bin, archive_contents, extract, extract_some,
     compress, favourites, background,
 )  # fmt: skip

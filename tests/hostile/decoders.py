@@ -6,7 +6,7 @@ import random
 import re
 from typing import Any
 
-from synofs.filestation import archives, background, favourites, search, sharing, tasks, upload, wire
+from synofs.filestation import archives, background, favourites, search, sharing, slices, tasks, wire
 from synofs.filestation.auth import _SignedIn, _Token
 from synofs.filestation.discovery import ApiInfo, Apis
 from synofs.filestation.parsing import Compound, Empty, Listing, data_of, entry_of, is_missing, matched, space_of
@@ -27,7 +27,7 @@ KINDS: tuple[tuple[str, Any], ...] = (
     ("FileStation.Search.list", search.Finds),
     ("FileStation.CopyMove.start", tasks.Started),
     ("FileStation.CopyMove.status", tasks.Status),
-    ("FileStation.Upload.upload", upload._Uploaded),
+    ("FileStation.Upload.upload", slices.Uploaded),
     ("FileStation.Extract.list", archives._Items),
     ("FileStation.Favorite.list", favourites._Favourites),
     ("FileStation.BackgroundTask.list", background._Tasks),
