@@ -100,6 +100,11 @@ def test_writing_is_tried_in_a_folder_that_is_removed_again(content: Path, synof
     assert sorted(os.walk(content)) == before
 
 
+def post_fault(nas: Nas, fault: dict[str, object]) -> None:
+    request = urllib.request.Request(f"{nas.url}/_simnas/faults", json.dumps(fault).encode(), method="POST")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
 @pytest.mark.parametrize(
     ("quirk", "check"),
     [("tiny-tasks=always", "write-md5"), ("late-tasks=yes", ""), ("overwrite-absent=1805", "")],
@@ -108,6 +113,8 @@ def test_where_builds_differ_a_check_passes_or_says_what_it_could_not_see(
     content: Path, synofs: Synofs, quirk: str, check: str
 ) -> None:
     with running_nas(content, "--account", f"anna:{PASSWORD}", "--quirk", "tiny-tasks=never", "--quirk", quirk) as nas:
+        # Who asks at once sees the task at work, and it is told of after all.
+        post_fault(nas, {"kind": "delay", "api": "SYNO.FileStation.MD5", "method": "status", "seconds": 0.2})
         done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--write", "docs", "--json")
     failed = {name for name, verdict in verdicts(done).items() if verdict != "pass"}
     assert failed == ({check} if check else set()), done.out
@@ -116,8 +123,7 @@ def test_where_builds_differ_a_check_passes_or_says_what_it_could_not_see(
 def test_uploads_that_fail_fail_their_check_and_leave_nothing(content: Path, synofs: Synofs) -> None:
     fault = {"kind": "error", "method": "upload", "code": 1803, "times": 1000}
     with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
-        request = urllib.request.Request(f"{nas.url}/_simnas/faults", json.dumps(fault).encode(), method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+        post_fault(nas, fault)
         done = synofs("doctor", nas.url, *synofs.sign_in(nas), "--write", "/docs", "--json")
     found = verdicts(done)
     assert found["write-upload"] == found["write-slices"] == "fail"
