@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -25,6 +26,9 @@ SKIPS_ALLOWED_ON_CI = (
     r"needs a real NAS \(SYNOFS_TEST_NAS\)",  # nobody's CI has one
     r"needs a Python that a Debian release has",  # tests/systemd, on 3.12 and 3.14
 )
+
+# Who starts the tests in the background of a script has them ignore it, and so would every program under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 CAN_MOUNT = os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("fusermount3") is not None

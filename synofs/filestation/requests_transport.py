@@ -197,6 +197,8 @@ class RequestsTransport:
                     connection.idle_since = _now()
             finally:
                 pool._put_conn(connection)
+                if adapter.closed:  # meanwhile: nobody else would close this one
+                    adapter.close()
         except (OSError, TransportError, urllib3.exceptions.HTTPError) as exc:
             log.debug("no spare connection: %s", exc)  # whoever needs one will say what is wrong
         finally:
@@ -391,6 +393,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
+        self.closed = False
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -407,6 +410,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def close(self) -> None:
         """urllib3 leaves the closing of a pool to whoever collects it, and an exception's traceback may keep it."""
+        self.closed = True
         for key in self.poolmanager.pools.keys():  # noqa: SIM118 - it can be asked for its keys only
             self.poolmanager.pools[key].close()
         super().close()
