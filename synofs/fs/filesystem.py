@@ -177,7 +177,7 @@ class Filesystem:
         inode = listing.by_name.get(name)
         if inode is not None and not inode.gone:
             return inode
-        if entry is None or name in self._listings.passing(parent):
+        if entry is None or name in self._listings.overlay.passing(parent):
             return None
         inode = self.inodes.obtain(parent, name, entry.is_dir)
         self._attributes.take(inode, entry, asked_at)

@@ -1,4 +1,4 @@
-"""What is known of one directory, and a listing on its way. The values that `fs.listings` works with."""
+"""What is known of one directory, and a listing on its way: the values of `fs.listings` and `fs.loading`."""
 
 from __future__ import annotations
 
@@ -150,6 +150,12 @@ class Listing:
         times, self.ahead = self.use_count, True
         if self.load is not None:
             self.load.is_wanted = lambda: self.use_count > times or is_wanted()
+
+    def expire(self) -> None:
+        """The next use asks the NAS again; what was asked before now does not count."""
+        self.checked_at = float("-inf")
+        if self.load is not None:
+            self.load.outdated = True
 
     def is_in_use(self, since: float) -> bool:
         """Did somebody come back to it after that time?"""

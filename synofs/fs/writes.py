@@ -103,9 +103,9 @@ class Writes:
         self._moves_settled = trio.Event()
         self.uploads = Uploads(table, listings, store, reader, notifier, staging, self.dirty, putter, self.placing)
         self._writable_until: dict[int, float] = {}  # directory number -> until when CheckPermission is believed
-        listings.local_names = self.dirty.local_names
-        listings.passing = lambda directory: self.leftovers.passing(directory.path())
-        listings.hidden_found = lambda directory, entry: self.leftovers.found(directory.path(), entry)
+        listings.overlay.unsent = self.dirty.local_names
+        listings.overlay.passing = lambda directory: self.leftovers.passing(directory.path())
+        listings.overlay.hidden_found = lambda directory, entry: self.leftovers.found(directory.path(), entry)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover what an earlier run left, report as started, then send until cancelled. Nothing is sent before

@@ -178,7 +178,7 @@ async def test_what_became_a_folder_is_no_entry(rig: Rig, store: MemoryStore) ->
 async def test_a_file_that_went_while_its_folder_was_not_cached_is_no_entry(rig: Rig, store: MemoryStore) -> None:
     """Its folder was listed, evicted, and listed again without it: no reload compared the two."""
     inode = (await rig.listed("/s/small"))[0]
-    rig.listings._drop(inode.parent.listing)
+    rig.listings.forget(inode.parent)
     store.remove("/s/small/000000")
     await trio.sleep(TTL)
     await rig.listings.whole(inode.parent)
@@ -189,7 +189,7 @@ async def test_a_file_that_went_while_its_folder_was_not_cached_is_no_entry(rig:
 
 async def test_a_file_that_went_from_an_evicted_folder_is_no_entry(rig: Rig, store: MemoryStore) -> None:
     inode = (await rig.listed("/s/small"))[0]
-    rig.listings._drop(inode.parent.listing)
+    rig.listings.forget(inode.parent)
     store.remove("/s/small/000000")
     await trio.sleep(TTL)
     with pytest.raises(NoEntry):

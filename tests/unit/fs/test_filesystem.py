@@ -338,8 +338,8 @@ async def test_an_open_folder_is_known_until_it_is_closed(rig: Rig) -> None:
     folder = await rig.find("/s/d")
     number = await rig.fs.opendir(folder)
     await rig.fs.readdir(number, 0)
-    rig.fs._listings._drop(folder.listing)
-    rig.fs._listings._drop(folder.parent.listing)
+    rig.fs._listings.forget(folder)
+    rig.fs._listings.forget(folder.parent)
     rig.fs.inodes.forget(folder.number, 1)
     assert rig.fs.inodes.get(folder.number) is folder
     await rig.fs.releasedir(number)
