@@ -1,7 +1,7 @@
 """How commands talk to a running mount: JSON lines over a unix socket.
 
-A caller sends one object per line, `{"command": NAME, ...}`, and gets one line back: `{"ok": {...}}`, or a
-`Failure` as JSON. Commands that take their time send lines `{"news": {...}}` before it, at least one every few
+A caller sends one object per line, `{"command": NAME, ...}` (app/commands.py), and gets one line back: `{"ok": {...}}`,
+or a `Failure` as JSON. Commands that take their time send lines `{"news": {...}}` before it, at least one every few
 seconds, and end when their caller goes away. The socket lies in a directory that only the mount's user can enter,
 and the kernel says who calls: anyone but that user and root is turned away.
 """
@@ -22,21 +22,23 @@ from typing import Any
 
 import trio
 
+from synofs.app.commands import Request, decoder
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.identity import make_runtime_dir, mount_id, require_private, runtime_dirs
 from synofs.app.mounts import MountEntry
+from synofs.fs.names import printable
 
 log = logging.getLogger(__name__)
 
-LINE_BYTES = 64 * 1024
+LINE_BYTES = 8 * 1024 * 1024  # Linux takes 2 MiB of arguments (ARG_MAX), and JSON makes some of them longer
 ANSWER_SECONDS = 5.0
 SIGN_OF_LIFE_SECONDS = 5.0  # between two lines of a command that takes its time
 SILENCE_SECONDS = 30.0  # of such a command, until it counts as hanging
 
 Arguments = Mapping[str, Any]
-Command = Callable[[Arguments], Awaitable[dict[str, Any]]]
+Command = Callable[[Any], Awaitable[dict[str, Any]]]
 Tell = Callable[[dict[str, Any]], Awaitable[None]]
-LongCommand = Callable[[Arguments, Tell], Awaitable[dict[str, Any]]]
+LongCommand = Callable[[Any, Tell], Awaitable[dict[str, Any]]]
 
 
 def _caller(sock: Any) -> tuple[int, int]:
@@ -49,11 +51,15 @@ class ControlServer:
     """The daemon's end. A command that fails in any way is answered with a failure and harms nobody else."""
 
     def __init__(
-        self, mountpoint: str, commands: Mapping[str, Command], long_commands: Mapping[str, LongCommand] | None = None
+        self,
+        mountpoint: str,
+        commands: Mapping[type[Request], Command],
+        long_commands: Mapping[type[Request], LongCommand] | None = None,
     ) -> None:
         self._mountpoint = mountpoint
         self._commands = commands
         self._long_commands = long_commands or {}
+        self._decode = decoder([*self._commands, *self._long_commands])
 
     async def serve(self, task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; the started value is the socket's path."""
@@ -87,6 +93,7 @@ class ControlServer:
                 line, _, received = received.partition(b"\n")
                 await self._send(stream, await self._answer(stream, line, uid))
             if len(received) > LINE_BYTES:
+                await self._send(stream, self._refused(Failure(Problem.NOT_UNDERSTOOD, detail="a line without end")))
                 return
 
     async def _answer(self, stream: trio.SocketStream, line: bytes, uid: int) -> dict[str, Any]:
@@ -94,11 +101,11 @@ class ControlServer:
             log.warning("user %d tried to control this mount", uid)
             return Failure(Problem.NOT_YOURS, mountpoint=self._mountpoint).to_json()
         try:
-            request = json.loads(line)
-            name = request["command"]
-            command = self._commands.get(name) or partial(self._at_length, stream, self._long_commands[name])
-        except (ValueError, KeyError, TypeError, RecursionError) as exc:
-            return Failure(Problem.INTERNAL, detail=f"not a command: {exc!r}").to_json()
+            request = self._decode(line)
+        except Failure as exc:
+            return self._refused(exc)
+        kind = type(request)
+        command = self._commands.get(kind) or partial(self._at_length, stream, self._long_commands[kind])
         try:
             return {"ok": await command(request)}
         except _CallerGone:
@@ -108,10 +115,14 @@ class ControlServer:
         except Exception as exc:
             failure = failure_of(exc, mountpoint=self._mountpoint)
             if failure.problem is Problem.INTERNAL:
-                log.exception("the command %s failed in a way nobody foresaw", request["command"])
+                log.exception("the command %s failed in a way nobody foresaw", kind.__name__.lower())
             return failure.to_json()
 
-    async def _at_length(self, stream: trio.SocketStream, command: LongCommand, arguments: Arguments) -> dict[str, Any]:
+    def _refused(self, failure: Failure) -> dict[str, Any]:
+        log.warning("a command was not understood: %s", printable(failure.facts["detail"]))
+        return failure.with_facts(mountpoint=self._mountpoint).to_json()
+
+    async def _at_length(self, stream: trio.SocketStream, command: LongCommand, request: Request) -> dict[str, Any]:
         """Run a command that tells news on its way. It ends when its caller goes away, as on Ctrl-C."""
         sending = trio.Lock()
 
@@ -139,7 +150,7 @@ class ControlServer:
             nursery.start_soon(watch, nursery.cancel_scope)
             nursery.start_soon(self._as_long_as_heard, show_life, nursery.cancel_scope)
             try:
-                result = await command(arguments, tell)
+                result = await command(request, tell)
             except trio.BrokenResourceError:
                 gone = True
             except Exception as exc:

@@ -133,6 +133,11 @@ class Problem(Enum):
     UNMOUNT_REFUSED = 55, "{mountpoint} could not be unmounted ({detail})", "try again with --force"
     NOT_YOURS = 56, "the mount {mountpoint} belongs to another user", "run this as that user, or as root"
     NO_ANSWER = 57, "the process behind {mountpoint} does not answer", "unmount it with: synofs umount --force"
+    NOT_UNDERSTOOD = (
+        58,
+        "the process behind {mountpoint} does not understand this command ({detail})",
+        "if synofs was updated since it was mounted, unmount and mount it again",
+    )
 
     CHECKS_FAILED = 60, "failed checks: {failed}", "the fixes stand beside them"
     DEMO_FAILED = 61, "the demo failed: {detail}", "run it again; please report it if that does not help"

@@ -16,12 +16,12 @@ from typing import Any
 import trio
 
 from synofs.app.assembly import Parts
+from synofs.app.commands import Request
 from synofs.app.config import Settings
-from synofs.app.control import Arguments, Tell
+from synofs.app.control import Tell
 from synofs.app.errors import Failure, Problem, problem_of
 from synofs.content.errors import ContentError
 from synofs.filestation import archives
-from synofs.filestation.secret import Secret
 from synofs.filestation.tasks import OnTaskProgress, Progress
 from synofs.fs.errors import FilesystemError
 from synofs.remote import (
@@ -58,7 +58,8 @@ PROBLEMS: dict[type[RemoteError], Problem] = {
     NotADirectory: Problem.NOT_POSSIBLE,
 }
 
-Handler = Callable[[Arguments, Tell], Awaitable[dict[str, Any]]]
+Handler = Callable[[Any, Tell], Awaitable[dict[str, Any]]]
+Handlers = dict[type[Request], Handler]
 
 
 class NasDesk:
@@ -71,10 +72,10 @@ class NasDesk:
         self.services = parts.client.services
         self._root = f"/{settings.share}" if settings.share else ""
 
-    async def guarded(self, handler: Handler, arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    async def guarded(self, handler: Handler, request: Request, tell: Tell) -> dict[str, Any]:
         """With what the NAS refuses put into words about the user's own paths."""
         try:
-            return await handler(arguments, tell)
+            return await handler(request, tell)
         except RemoteError as exc:
             problem = PROBLEMS.get(type(exc)) or problem_of(exc)
             if exc.code == archives.WRONG_PASSWORD:
@@ -85,16 +86,16 @@ class NasDesk:
                 nas=self._settings.url,
                 user=self._settings.user,
                 detail=exc,
-                command=arguments.get("as", ""),
+                command=request.as_,
             ) from exc
 
     # ----- paths --------------------------------------------------------------------------------------------------
 
-    def path(self, inside: object) -> str:
+    def path(self, inside: str) -> str:
         """The NAS's path for one inside the mount."""
         return f"{self._root}{inside}".rstrip("/") or "/"
 
-    def below_shares(self, inside: object) -> str:
+    def below_shares(self, inside: str) -> str:
         path = self.path(inside)
         if path == "/":
             raise InvalidRequest("name a share, or something in one", path=path)
@@ -185,8 +186,3 @@ class NasDesk:
 
 def described(entry: RemoteEntry) -> dict[str, Any]:
     return {"is_dir": entry.is_dir, "size": entry.size, "mtime": entry.mtime_ns // 10**9}
-
-
-def secret_of(arguments: Arguments) -> Secret | None:
-    password = arguments.get("password")
-    return Secret(password) if password else None

@@ -19,9 +19,9 @@ from typing import Any
 
 import trio
 
-from synofs.app import utab
+from synofs.app import commands, utab
 from synofs.app.assembly import Parts, mount_source, serve_mount
-from synofs.app.control import Arguments, Command, ControlServer, Tell
+from synofs.app.control import Command, ControlServer, Tell
 from synofs.app.debugging import inside, obey_signals, task_stacks
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.heap import share_one_heap
@@ -37,7 +37,6 @@ from synofs.app.supervision import kept_alive
 
 log = logging.getLogger(__name__)
 
-DEFAULT_FLUSH_SECONDS = 600.0
 LET_GO_SECONDS = 1.0  # after an unmount, the kernel tells us sooner than that
 TELL_SECONDS = 0.5  # between two lines of progress
 AWAY_REMEDY = "the NAS does not answer, and gets it when it is back; to unmount all the same: synofs umount --force"
@@ -89,7 +88,7 @@ class _Service:
             await nursery.start(self._obey_signals, nursery.cancel_scope)
             async with trio.open_nursery() as serving:
                 self._parts = await serving.start(serve_mount, self._settings, self._credentials)
-                long_commands = {**nas_commands(self._parts, self._settings), "flush": self._flush_at_length}
+                long_commands = nas_commands(self._parts, self._settings) | {commands.Flush: self._flush_at_length}
                 control = ControlServer(self._settings.mountpoint, self._commands(), long_commands)
                 await nursery.start(control.serve)
                 nursery.start_soon(kept_alive, self._report_to_systemd, "the report to systemd")
@@ -139,15 +138,15 @@ class _Service:
 
     # ----- what commands ask for --------------------------------------------------------------------------------
 
-    def _commands(self) -> dict[str, Command]:
+    def _commands(self) -> dict[type[commands.Request], Command]:
         return {
-            "status": self._status,
-            "refresh": self._refresh,
-            "umount": self._umount,
-            "debug": self._debug,
+            commands.Status: self._status,
+            commands.Refresh: self._refresh,
+            commands.Umount: self._umount,
+            commands.Debug: self._debug,
         }
 
-    async def _status(self, _arguments: Arguments) -> dict[str, Any]:
+    async def _status(self, _request: commands.Status) -> dict[str, Any]:
         await self._look_at_the_nas()
         return self._snapshot()
 
@@ -157,25 +156,25 @@ class _Service:
         with trio.move_on_after(LOOK_SECONDS):
             await self._parts.client.health.find_out()
 
-    async def _debug(self, _arguments: Arguments) -> dict[str, Any]:
+    async def _debug(self, _request: commands.Debug) -> dict[str, Any]:
         assert self._parts is not None
         await self._look_at_the_nas()
         return {**self._snapshot(), "inside": inside(self._parts), "stacks": task_stacks().splitlines()}
 
-    async def _refresh(self, arguments: Arguments) -> dict[str, Any]:
+    async def _refresh(self, request: commands.Refresh) -> dict[str, Any]:
         assert self._parts is not None
-        inside = str(arguments["path"])
+        inside = request.path
         share = self._settings.share
         await self._parts.filesystem.refresh((f"/{share}{inside}" if share else inside).rstrip("/") or "/")
         return {}
 
-    async def _flush(self, arguments: Arguments) -> dict[str, Any]:
+    async def _flush(self, timeout_seconds: float) -> dict[str, Any]:
         """Succeed only if all that was written is on the NAS."""
         assert self._parts is not None
         writes = self._parts.filesystem.writes
         started = trio.current_time()
         if writes is not None:
-            with trio.move_on_after(float(str(arguments.get("timeout_seconds", DEFAULT_FLUSH_SECONDS)))):
+            with trio.move_on_after(timeout_seconds):
                 await writes.drain()
         status = self._snapshot()
         if status["pending_uploads"]:
@@ -187,13 +186,13 @@ class _Service:
             self._parts.notices.waited(trio.current_time() - started)
         return {}
 
-    async def _flush_at_length(self, arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    async def _flush_at_length(self, request: commands.Flush, tell: Tell) -> dict[str, Any]:
         """The same, telling how far it is; ends when its caller goes away."""
         failure: Failure | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_uploads, tell)
             try:
-                await self._flush(arguments)
+                await self._flush(request.timeout_seconds)
             except Failure as exc:  # as it is, and not as a nursery would wrap it
                 failure = exc
             nursery.cancel_scope.cancel()
@@ -214,10 +213,10 @@ class _Service:
             await tell({"progress": {**news, "fraction": min(done / total, 1.0) if total else None}})
             await trio.sleep(TELL_SECONDS)
 
-    async def _umount(self, arguments: Arguments) -> dict[str, Any]:
+    async def _umount(self, request: commands.Umount) -> dict[str, Any]:
         """Flush, then have the kernel unmount; it refuses while the mount is in use."""
         try:
-            await self._flush(arguments)
+            await self._flush(request.timeout_seconds)
         except Failure as failure:
             if failure.problem is not Problem.UPLOADS_FAILED:  # those are safe in the recovery folder
                 raise

@@ -37,6 +37,10 @@ class Place:
 
 def place(path: str) -> Place:
     """Raises `NOT_INSIDE` for a path that no synofs mount holds."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as exc:
+        raise Failure(Problem.MISSING, path=path, detail="the NAS has no names that are not UTF-8") from exc
     found = find_mount_above(path)
     if found is None:
         raise Failure(Problem.NOT_INSIDE, path=path)

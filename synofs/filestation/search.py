@@ -12,8 +12,7 @@ import logging
 import posixpath
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import trio
@@ -35,12 +34,11 @@ MAX_HITS = 1_000_000
 MAX_EMPTY_PAGES = 10  # in a row: all hits on that many pages gone is not to be believed
 
 
-@dataclass(frozen=True)
-class SearchFilter:
+class SearchFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a hit has to be. Without a wildcard (`*`, `?`) the pattern is a part of the name; case does not matter."""
 
     pattern: str = ""
-    kind: str = "all"  # file, dir, all
+    kind: Literal["all", "file", "dir"] = "all"
     recursive: bool = True
     size_from: int | None = None
     size_to: int | None = None

@@ -15,7 +15,8 @@ import pytest
 import trio
 
 from synofs.app import control
-from synofs.app.control import Arguments, ControlClient, ControlServer, LongCommand, Tell
+from synofs.app.commands import Request
+from synofs.app.control import Command, ControlClient, ControlServer, LongCommand, Tell
 from synofs.app.errors import Failure, Problem
 from synofs.app.identity import make_runtime_dir, mount_id, runtime_dirs
 from synofs.app.mounts import MountEntry
@@ -33,24 +34,45 @@ def _runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-async def status(arguments: Arguments) -> dict[str, Any]:
-    return {"echo": arguments.get("word"), "pid": os.getpid()}
+class Status(Request, frozen=True, tag="status"):
+    word: str = ""
 
 
-async def busy(_arguments: Arguments) -> dict[str, Any]:
+class Busy(Request, frozen=True, tag="busy"):
+    pass
+
+
+class Broken(Request, frozen=True, tag="broken"):
+    pass
+
+
+class Endless(Request, frozen=True, tag="endless"):
+    pass
+
+
+class Count(Request, frozen=True, tag="count"):
+    to: int = 0
+    fail: bool = False
+
+
+async def status(request: Status) -> dict[str, Any]:
+    return {"echo": request.word, "pid": os.getpid()}
+
+
+async def busy(_request: Busy) -> dict[str, Any]:
     raise Failure(Problem.MOUNT_BUSY)
 
 
-async def broken(_arguments: Arguments) -> dict[str, Any]:
+async def broken(_request: Broken) -> dict[str, Any]:
     raise ZeroDivisionError("nobody foresaw this")
 
 
-async def endless(_arguments: Arguments) -> dict[str, Any]:
+async def endless(_request: Endless) -> dict[str, Any]:
     await trio.sleep_forever()
     raise AssertionError
 
 
-COMMANDS = {"status": status, "busy": busy, "broken": broken, "endless": endless}
+COMMANDS: dict[type[Request], Command] = {Status: status, Busy: busy, Broken: broken, Endless: endless}
 
 
 async def while_serving(question: Callable[[], Any]) -> Any:
@@ -106,11 +128,16 @@ NONSENSE = {
     "brackets": b"[" * 60_000,
     "braces": b'{"a":' * 10_000,
     "a number without end": b'{"command": "status", "word": ' + b"9" * 5_000 + b"}",
+    "half a character": b'{"command": "status", "word": "\\udcff"}',
+    "a word too many": b'{"command": "status", "wrod": "one"}',
+    "a line that is too long": b" " * (control.LINE_BYTES + 1),
 }
 
 
 @pytest.mark.parametrize("line", NONSENSE.values(), ids=NONSENSE.keys())
-async def test_nonsense_is_refused(line: bytes) -> None:
+async def test_nonsense_is_refused(line: bytes, expect_logs: Callable[..., None]) -> None:
+    expect_logs("a command was not understood")
+
     def ask() -> Any:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(5)
@@ -118,7 +145,17 @@ async def test_nonsense_is_refused(line: bytes) -> None:
             sock.sendall(line + b"\n")
             return json.loads(sock.makefile().readline())
 
-    assert (await while_serving(ask))["problem"] == "INTERNAL"
+    assert (await while_serving(ask))["problem"] == "NOT_UNDERSTOOD"
+
+
+async def test_as_many_files_as_a_command_line_holds_can_be_named() -> None:
+    words = "/a/folder/é" * 200_000
+
+    def ask() -> Any:
+        with ControlClient.connect(MOUNT) as daemon:
+            return daemon.ask("status", word=words)["echo"]
+
+    assert await while_serving(ask) == words
 
 
 async def test_a_daemon_that_does_not_answer_is_told_apart_from_one_that_is_gone() -> None:
@@ -177,17 +214,17 @@ async def test_another_user_is_turned_away(monkeypatch: pytest.MonkeyPatch, expe
     assert await while_serving(ask) is Problem.NOT_YOURS
 
 
-async def counting(arguments: Arguments, tell: Tell) -> dict[str, Any]:
-    for number in range(int(arguments["to"])):
+async def counting(request: Count, tell: Tell) -> dict[str, Any]:
+    for number in range(request.to):
         await tell({"number": number})
-    if arguments.get("fail"):
+    if request.fail:
         raise Failure(Problem.MOUNT_BUSY)
-    return {"counted": arguments["to"]}
+    return {"counted": request.to}
 
 
 async def while_serving_long(question: Callable[[], Any], command: LongCommand) -> Any:
     async with trio.open_nursery() as nursery:
-        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS, {"count": command}).serve)
+        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS, {Count: command}).serve)
         result = await trio.to_thread.run_sync(question)
         nursery.cancel_scope.cancel()
     return result
@@ -210,7 +247,7 @@ async def test_a_command_that_takes_its_time_tells_news_and_then_its_answer() ->
 async def test_a_silent_command_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "SIGN_OF_LIFE_SECONDS", 0.05)
 
-    async def slow(arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    async def slow(request: Count, tell: Tell) -> dict[str, Any]:
         await trio.sleep(1)
         return {"done": True}
 
@@ -224,7 +261,7 @@ async def test_a_silent_command_shows_that_it_lives(monkeypatch: pytest.MonkeyPa
 async def test_a_command_ends_with_its_caller() -> None:
     ended = trio.Event()
 
-    async def endless_count(arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    async def endless_count(request: Count, tell: Tell) -> dict[str, Any]:
         try:
             await tell({"begun": True})
             await trio.sleep_forever()
@@ -243,7 +280,7 @@ async def test_a_command_ends_with_its_caller() -> None:
             daemon.follow("count", {}, stop)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS, {"count": endless_count}).serve)
+        await nursery.start(ControlServer(MOUNT.mountpoint, COMMANDS, {Count: endless_count}).serve)
         await trio.to_thread.run_sync(leave)
         with trio.fail_after(5):
             await ended.wait()
