@@ -49,6 +49,7 @@ class Desktop:
             "GSETTINGS_BACKEND": "memory",
             "GTK_A11Y": "none",
             "NO_AT_BRIDGE": "1",
+            "GSK_RENDERER": "cairo",  # there is no graphics card, and drawing as if there were one takes a processor
             # gvfs's trash looks into every mount of the machine, and a stuck one that is not ours would stop it.
             "GIO_USE_VFS": "local",
             "GIO_USE_VOLUME_MONITOR": "unix",
@@ -131,9 +132,10 @@ class Desktop:
         return window
 
     def close(self, name: str) -> None:
-        """Close the window of the folder of that name."""
+        """Close the window of the folder of that name, as its user does: xdotool would destroy it behind its back."""
         title = f"^{name}( - .*)?$"
-        self.xdotool("windowclose", self.window(title))
+        self.window(title)
+        self.keys("alt+F4")
         wait_for(f"no window {title!r} any more", lambda: not self.windows(title))
 
     def keys(self, *keys: str) -> None:
