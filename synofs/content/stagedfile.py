@@ -478,7 +478,10 @@ class StagedFile:
                 if self.data_name == frozen.data_name:
                     self.frozen = False
                     return
-                # The file went on with a copy. If nobody knows whether these bytes arrived, their checksum is kept.
+                # The file went on with a copy. These bytes tell the next mount what is on the NAS: before they go, the
+                # journal has to know that they arrived, or, if nobody knows it, their checksum.
+                if self.base_unsaved:
+                    await self.save_base()
                 if self.attempt is not None and self.attempt.md5 is None:
                     await self._remember_attempt(frozen.source.fileno(), frozen.size)
                 await self._disk.run(self._disk.remove, frozen.data_name)

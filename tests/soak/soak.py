@@ -442,7 +442,7 @@ class Soak:
     def _story(self, report: dict, names: list[str]) -> list[str]:
         """What the program did with these names, what the NAS was asked about them, and what happened around it."""
         who = Path(report["folder"]).name
-        names = _had_before(names, report["history"])
+        names = _had_before([_without_conflict(name) for name in names], report["history"])
         lines = [
             (when, f"{who}: {what}")
             for when, what, concerned in report["history"]
@@ -457,8 +457,13 @@ class Soak:
         if lines:
             first, last = min(lines)[0] - 1, max(lines)[0] + 1
             lines += [(when, f"- {what}") for when, what in self.happened if first < when < last]
-        return [f"      {time.strftime('%H:%M:%S', time.localtime(when))}.{when % 1 * 1000:03.0f} {what}"
+        told = [f"      {time.strftime('%H:%M:%S', time.localtime(when))}.{when % 1 * 1000:03.0f} {what}"
                 for when, what in sorted(lines)[-STORY_LINES:]]  # fmt: skip
+        bases = {os.path.basename(name) for name in names}
+        logged = [
+            line for line in self.mount.log.splitlines() if f"/{who}/" in line and bases & set(_WORD.findall(line))
+        ]
+        return [*told, *(f"      the mount's log: {line}" for line in logged[-STORY_LINES:])]
 
     def _differences(self, report: dict, found: dict[str, bytes | None]) -> Iterator[tuple[str, str]]:
         files, doubtful = report["files"], report["doubtful"]
@@ -537,6 +542,15 @@ class Soak:
         hidden = [path.name for path in self.served.rglob(".synofs-*")]
         if hidden:
             self.tally.leaked.append(f"hidden names left on the NAS: {hidden[:5]}")
+
+
+_WORD = re.compile(r"\w+")
+_CONFLICT = re.compile(r" \(conflict [^)]*\)")
+
+
+def _without_conflict(name: str) -> str:
+    """The name that a conflict copy was to have: what happened, happened to that one."""
+    return _CONFLICT.sub("", name)
 
 
 def _had_before(names: list[str], history: list) -> list[str]:

@@ -134,6 +134,27 @@ async def appended_while_it_is_sent(story: Story) -> None:
     await story.act(rig.close(number))
 
 
+async def overwritten_while_it_is_sent(story: Story, path: str = "/s/f") -> None:
+    rig = story.rig
+    gate = rig.nas.gate("upload")
+    first = await story.act(rig.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), (path, b""))
+    assert isinstance(first, int)
+    await story.act(rig.fs.write(first, 0, b"the first content"), (path, b"the first content"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.close, first)
+        await gate.reached.wait()
+        second = await story.act(rig.open(path, os.O_WRONLY | os.O_TRUNC), (path, b""))
+        assert isinstance(second, int)
+        await story.act(rig.fs.write(second, 0, b"second"), (path, b"second"))
+        gate.open()
+    await story.act(rig.close(second))
+    await story.act(pause())
+
+
+async def replaced_and_overwritten_while_it_is_sent(story: Story) -> None:
+    await overwritten_while_it_is_sent(story, "/s/old")
+
+
 async def removed(story: Story) -> None:
     await story.act(story.rig.unlink("/s/old"), ("/s/old", None))
 
@@ -215,6 +236,8 @@ STORIES = [
     replaced_twice,
     few_bytes,
     appended_while_it_is_sent,
+    overwritten_while_it_is_sent,
+    replaced_and_overwritten_while_it_is_sent,
     removed,
     edited_and_removed,
     renamed,
