@@ -42,8 +42,7 @@ CREATE TABLE IF NOT EXISTS files (
     complete INTEGER NOT NULL,   -- 0: parts are still only on the NAS, see the range log
     log_bytes INTEGER NOT NULL,  -- length of the range log at the last close or fsync: a shorter one is damaged
     attempted BLOB,              -- an upload to this path was started and its end is not known
-    attempted_size INTEGER,      -- what was sent, if the content has changed since
-    attempted_md5 TEXT,
+    attempted_sent TEXT,         -- contents that were sent before the last change: see content/attempt.py
     refused TEXT,                -- why the NAS refused it for good; the bytes are in recovery/
     created REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -82,8 +81,7 @@ class Row:
     complete: bool
     log_bytes: int
     attempted: str | None
-    attempted_size: int | None
-    attempted_md5: str | None
+    attempted_sent: str | None
     refused: str | None
     created: float
 
@@ -110,8 +108,7 @@ def new_row(file_id: str, path: str, data: str, *, size: int, created: float) ->
         complete=True,
         log_bytes=0,
         attempted=None,
-        attempted_size=None,
-        attempted_md5=None,
+        attempted_sent=None,
         refused=None,
         created=created,
     )

@@ -11,8 +11,9 @@ at what is there is the last call before the move: a change by somebody else tha
 File Station has no call that would close this window and never leave the name empty.
 
 *An upload whose end is not known* (connection cut, crash) is never repeated blindly: what is under the name is
-compared by size and by MD5 computed on the NAS. Equal: it had arrived. A beginning of our bytes: our own torn
-upload, to be replaced. Anything else is somebody's work.
+compared by size and by MD5 computed on the NAS. Equal: it had arrived. A beginning of our bytes, or what an upload of
+before the last change has sent: ours, to be replaced; also if it arrives only while the next upload is under way.
+Anything else is somebody's work.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from typing import NamedTuple
 
 import trio
 
+from synofs.content.attempt import Attempt, Sent
 from synofs.content.conflicts import conflict_name
 from synofs.content.digest import md5_of
 from synofs.content.headstart import HeadStart
 from synofs.content.hidden import HiddenFolders
-from synofs.content.stagedfile import Attempt, Frozen, StagedFile
+from synofs.content.stagedfile import Frozen, StagedFile
 from synofs.remote import (
     BeginningLost,
     Changed,
@@ -101,13 +103,24 @@ class Putter:
             return None
         if await self._is(there, attempt.path, job.size, job.md5):
             return await self._placed(job, attempt.path, there)
-        if attempt.path != job.path:
-            return None
-        if attempt.md5 is not None and await self._is(there, attempt.path, attempt.size, attempt.known_md5):
-            job.base, job.base_md5 = there.fingerprint, attempt.md5  # ours, of before the last change
-        elif job.base is None and await self._is_torn(job, there):
-            job.base, job.base_md5 = there.fingerprint, None
+        if attempt.path == job.path:
+            await self._recognize(job, there)
         return None
+
+    async def _recognize(self, job: _Job, there: RemoteEntry) -> bool:
+        """Did an earlier upload of ours leave that under the name? Then it is what we replace."""
+        attempt = job.attempt
+        if attempt is None or attempt.path != job.path or there.is_dir:
+            return False
+        if any(sent.size == there.size for sent in attempt.sent):
+            md5 = await self._md5(job.path)
+            if Sent(there.size, md5 or "") in attempt.sent:
+                job.base, job.base_md5 = there.fingerprint, md5
+                return True
+        if job.base is None and await self._is_torn(job, there):
+            job.base, job.base_md5 = there.fingerprint, None
+            return True
+        return False
 
     async def _put_new(self, job: _Job) -> Placed:
         await job.staged.note_attempt(job.path)
@@ -117,7 +130,9 @@ class Putter:
             there = await self._look(job.path)
             if there is not None and await self._is(there, job.path, job.size, job.md5):
                 return await self._placed(job, job.path, there)
-            return await self._put_aside(job)
+            if there is not None and await self._recognize(job, there):  # it came late
+                return await self._put_over(job)
+            return await self._put_aside(job, there)
         entry = await self._verified(job, job.path, await self._confirm(job.path))
         if self._options.verify_md5 and await self._store.md5(job.path) != await job.md5():
             # It is ours, and wrong: replaced by the next attempt.
@@ -152,7 +167,9 @@ class Putter:
             return None
         if found == await job.md5():
             return await self._placed(job, job.path, there)
-        return await self._put_aside(job, uploaded_as=temp)
+        if await self._recognize(job, there):
+            return None
+        return await self._put_aside(job, there, uploaded_as=temp)
 
     async def _swap(self, job: _Job, temp: str) -> Placed:
         """Move the uploaded file over the old one, if that is still the version that the edit started from."""
@@ -163,18 +180,22 @@ class Putter:
         elif there.fingerprint != job.base:
             if await self._is(there, job.path, job.size, job.md5):
                 return await self._placed(job, job.path, there)
-            return await self._put_aside(job, uploaded_as=temp)
+            if await self._recognize(job, there):  # it came late
+                return await self._swap(job, temp)
+            return await self._put_aside(job, there, uploaded_as=temp)
         try:
             moved = await self._store.move(temp, posixpath.dirname(job.path), overwrite=there is not None)
         except Exists:
-            return await self._put_aside(job, uploaded_as=temp)
+            return await self._put_aside(job, None, uploaded_as=temp)
         except NotFound as error:
             raise ShortBody("the upload was removed before it could be put in its place", path=job.path) from error
         return await self._placed(job, job.path, await self._verified(job, job.path, moved))
 
-    async def _put_aside(self, job: _Job, uploaded_as: str | None = None) -> Placed:
+    async def _put_aside(self, job: _Job, theirs: RemoteEntry | None, uploaded_as: str | None = None) -> Placed:
         """Somebody else's version keeps the name; ours gets one that says what happened. What was uploaded already
         is moved there."""
+        found = theirs and theirs.fingerprint
+        log.info("%s: found %s, expected %s or one of %s", job.path, found, job.base, job.attempt)
         folder, name = posixpath.split(job.path)
         for number in range(1, _CONFLICT_COPIES):
             copy = conflict_name(name, self._options.hostname, datetime.now(), number)
@@ -246,10 +267,13 @@ class Putter:
         return there.size == 0 or await self._has_md5(job.path, await job.md5_of_first(there.size))
 
     async def _has_md5(self, path: str, md5: str | None) -> bool:
+        return md5 is not None and await self._md5(path) == md5
+
+    async def _md5(self, path: str) -> str | None:
         try:
-            return await self._store.md5(path) == md5
+            return await self._store.md5(path)
         except (Unsupported, NotFound):
-            return False  # what cannot be proved to be ours is somebody's work
+            return None  # what cannot be proved to be ours is somebody's work
 
 
 class _Job:
@@ -263,6 +287,7 @@ class _Job:
         self.size = frozen.size
         self.base = staged.base
         self.base_md5 = staged.base_md5
+        self.attempt = staged.attempt  # uploads of before this one
         self._md5: str | None = None
 
     async def md5(self) -> str:

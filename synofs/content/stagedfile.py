@@ -20,9 +20,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from synofs.content import rangelog
+from synofs.content.attempt import Attempt, Sent, attempt_columns
 from synofs.content.digest import md5_of
 from synofs.content.errors import StagedFileClosed
 from synofs.content.headstart import HeadStart
@@ -37,18 +38,6 @@ _LONG_SYNC_BYTES = 4 * 1024 * 1024  # with more than this to write out, fsync wo
 _PIECE_BYTES = 4 * 1024 * 1024
 
 FetchBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # (offset, length) of the base version
-
-
-class Attempt(NamedTuple):
-    """An upload whose end is not known. `md5` is of the `size` bytes that were sent, if they are not the file's
-    present content."""
-
-    path: str
-    size: int | None = None
-    md5: str | None = None
-
-    async def known_md5(self) -> str | None:
-        return self.md5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +70,13 @@ class StagedFile:
         self.sent_generation = 0  # the NAS has this one
         self.begun_generation = -1  # as open(2) has left it: new or cut to nothing
         self.frozen = False  # an upload reads the data file
-        self.base_unsaved = False  # the journal does not know of `base` yet
+        self.unsaved = False  # the journal does not know of `base`, or of what `attempt` has sent
         self.unlinked = False  # nobody will send it; its bytes end with the last handle
         self.reserved_bytes = 0  # of the budget
         self.head: HeadStart | None = None
         self.is_appended_only = self.size == 0  # written from its beginning to its end, so far
         self._thawed = False  # the bytes that an upload reads lie in an older data file
+        self._older: dict[str, int] = {}  # such files, with their bytes, that could not be removed yet
         self._sealed_generation = -1
         self._sealed_size = row.size  # a shorter data file is damaged
         self._unsynced_bytes = 0
@@ -328,19 +318,23 @@ class StagedFile:
 
     @property
     def _needs_preparation(self) -> bool:
-        doubtful = self.attempt is not None and self.attempt.md5 is None and not self._thawed
-        return self.frozen or self.base_unsaved or doubtful
+        return self.frozen or self.unsaved or self._is_doubtful
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Nobody knows whether the present content has arrived."""
+        return self.attempt is not None and self.attempt.is_present and not self._thawed
 
     async def _prepare(self) -> None:
         """The content is about to change (`_changing` is held). What an upload reads, or has perhaps delivered, is
         kept, or at least its checksum: as long as the content is the same, the next mount can tell by that alone
         whether it had arrived."""
-        if self.base_unsaved:
-            await self.save_base()
+        if self._is_doubtful and not self.frozen:
+            await self._remember_attempt(self._fd, self.size)
+        if self.unsaved:
+            await self.save()
         if self.frozen:
             await self._thaw()
-        elif self._needs_preparation:
-            await self._remember_attempt(self._fd, self.size)
 
     async def _thaw(self) -> None:
         """Go on with a copy; the upload keeps reading the old data file, which `unfreeze` removes."""
@@ -358,6 +352,7 @@ class StagedFile:
         except BaseException:
             disk.budget.give_back(self.size)
             raise
+        disk.label(disk.data_path(self.data_name), Label(""))  # it is not to be adopted beside its copy
         close_all(self._take_descriptors())
         self._data_fd = fd
         self.data_name = name
@@ -366,15 +361,10 @@ class StagedFile:
         self._name_synced = True
 
     async def _remember_attempt(self, fd: int, size: int) -> None:
-        if self.attempt is None:
-            return
-        attempt = self.attempt._replace(size=size, md5=await self._disk.run_bulk(md5_of, fd, size))
-        await self._store_attempt(attempt)
-
-    async def _store_attempt(self, attempt: Attempt | None) -> None:
-        columns = attempt_columns(attempt)
-        await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
-        self.attempt = attempt
+        """These bytes were sent, and are about to go."""
+        assert self.attempt is not None
+        self.attempt = self.attempt.with_sent(Sent(size, await self._disk.run_bulk(md5_of, fd, size)))
+        self.unsaved = True
 
     def _label(self) -> Label:
         return Label(self.path, self.base, self.effective_mtime_ns, self.complete)
@@ -420,7 +410,8 @@ class StagedFile:
         async with self._sealing:
             if self._sealed_generation == self.generation or self.unlinked or self.closed:
                 return
-            generation, size, unsynced, base = self.generation, self.size, self._unsynced_bytes, self.base
+            generation, size, unsynced = self.generation, self.size, self._unsynced_bytes
+            known = self.base, self.attempt
             # A thaw may close the file meanwhile; its copy is made durable by itself.
             fds = [os.dup(fd) for fd in (self._fd, self._log) if fd is not None]
             log_bytes = os.fstat(fds[1]).st_size if len(fds) > 1 else 0
@@ -433,7 +424,7 @@ class StagedFile:
                     os.close(fd)
             self._unsynced_bytes -= unsynced
             self._name_synced = True
-            self._saved(base)
+            self._saved(*known)
             self._sealed_size = size
             self._sealed_generation = generation
 
@@ -480,12 +471,13 @@ class StagedFile:
                     return
                 # The file went on with a copy. These bytes tell the next mount what is on the NAS: before they go, the
                 # journal has to know that they arrived, or, if nobody knows it, their checksum.
-                if self.base_unsaved:
-                    await self.save_base()
-                if self.attempt is not None and self.attempt.md5 is None:
+                self._older[frozen.data_name] = frozen.size
+                if self.attempt is not None and self.attempt.is_present:
                     await self._remember_attempt(frozen.source.fileno(), frozen.size)
-                await self._disk.run(self._disk.remove, frozen.data_name)
-                self._disk.budget.give_back(frozen.size)
+                if self.unsaved:
+                    await self.save()
+                # Not in the journal's thread: whatever becomes of a transaction there.
+                await self._disk.run_bulk(self._disk.remove, *self.take_older())
             finally:
                 self._thawed = False
                 frozen.source.close()
@@ -493,29 +485,37 @@ class StagedFile:
     async def note_attempt(self, path: str) -> None:
         """Remember that an upload of the present content to `path` begins. The journal need not know if that is the
         file's own path: after a crash nobody takes it for certain that nothing has arrived there."""
-        if self.attempt is None or self.attempt.path != path or self.attempt.md5 is not None:
+        if self.attempt is None or self.attempt.path != path:
             self.attempt = Attempt(path)
             if path != self.path:
-                await self._store_attempt(self.attempt)
+                self.unsaved = True
+                await self.save()
+        self.attempt = self.attempt._replace(is_present=True)
 
     def placed(self, base: Fingerprint, md5: str | None) -> None:
-        """The upload has arrived: from now on the edit starts from this version on the NAS. `save_base` unless this is
-        the end of the staged file."""
+        """The upload has arrived: from now on the edit starts from this version on the NAS. `save` unless this is the
+        end of the staged file."""
         self.base, self.base_md5, self.attempt = base, md5, None
-        self.base_unsaved = True
+        self.unsaved = True
 
-    async def save_base(self) -> None:
-        """Before the content changes again, the journal has to know what it started from."""
-        if self.base_unsaved:
-            base, columns = self.base, self.columns()
+    async def save(self) -> None:
+        """Before the content changes again, the journal has to know what it started from, and what was sent."""
+        if self.unsaved:
+            known, columns = (self.base, self.attempt), self.columns()
             await self._disk.run(lambda: self._disk.journal.update(self.id, **columns))
-            self._saved(base)
+            self._saved(*known)
             self.relabel()
 
-    def _saved(self, base: Fingerprint | None) -> None:
-        """The journal has this base, which may be an older one by now."""
-        if self.base == base:
-            self.base_unsaved = False
+    def _saved(self, base: Fingerprint | None, attempt: Attempt | None) -> None:
+        """The journal has these, which may be older ones by now."""
+        if (self.base, self.attempt) == (base, attempt):
+            self.unsaved = False
+
+    def take_older(self) -> list[str]:
+        """Data files of before a copy, which the caller removes."""
+        older, self._older = self._older, {}
+        self._disk.budget.give_back(sum(older.values()))
+        return list(older)
 
     def inherit(self, base: Fingerprint | None, md5: str | None, attempt: Attempt | None) -> None:
         """It replaces another file: what was known of that one's version on the NAS holds for this one now. The caller
@@ -525,7 +525,7 @@ class StagedFile:
     async def attempt_with_md5(self) -> Attempt | None:
         """The upload whose end is not known, and what it sent."""
         async with self._changing:
-            if self.attempt is not None and self.attempt.md5 is None:
+            if self.attempt is not None and self.attempt.is_present:
                 await self._remember_attempt(self._fd, self.size)
             return self.attempt
 
@@ -539,7 +539,8 @@ class StagedFile:
     def abandon(self) -> None:
         """The journal is about to forget it: if the crash comes right then, the data file shall not be adopted."""
         if not self.closed:
-            self._disk.label(self._disk.data_path(self.data_name), Label(""))
+            for name in (self.data_name, *self._older):
+                self._disk.label(self._disk.data_path(name), Label(""))
 
     def end(self) -> bool:
         """Let go of the data file at once; False if it is just being changed."""
@@ -568,11 +569,6 @@ class StagedFile:
 def base_columns(base: Fingerprint | None, md5: str | None) -> dict[str, object]:
     size, mtime_ns = base if base is not None else (None, None)
     return {"base_size": size, "base_mtime_ns": mtime_ns, "base_md5": md5}
-
-
-def attempt_columns(attempt: Attempt | None) -> dict[str, object]:
-    path, size, md5 = attempt if attempt is not None else (None, None, None)
-    return {"attempted": path, "attempted_size": size, "attempted_md5": md5}
 
 
 def close_all(fds: list[int]) -> None:

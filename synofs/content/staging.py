@@ -169,14 +169,15 @@ class StagingArea:
             return False
         self.files.pop(staged.id, None)
         self._give_back(staged)
-        file_id, data_name = staged.id, staged.data_name
+        file_id, data_names = staged.id, (staged.data_name, *staged.take_older())
 
         def forget() -> None:
-            self._disk.label(self._disk.data_path(data_name), Label(""))
+            for name in data_names:
+                self._disk.label(self._disk.data_path(name), Label(""))
             self.journal.delete(file_id)
 
         def remove() -> None:
-            self._disk.remove(data_name)
+            self._disk.remove(*data_names)
 
         # On a full disk the row stays, and a file can be removed: a row without one is nothing to be sent.
         self._disk.later(forget, after=remove, instead=remove)
@@ -207,7 +208,8 @@ class StagingArea:
         except (ContentError, OSError) as error:  # its row without a data file is nothing to be sent either
             log.warning("%s: the journal cannot forget it yet: %s", staged.path, error)
         try:
-            await self._disk.run_bulk(self._disk.remove, staged.data_name)  # whatever becomes of a transaction
+            # Whatever becomes of a transaction.
+            await self._disk.run_bulk(self._disk.remove, staged.data_name, *staged.take_older())
         except OSError as error:
             log.warning("%s: its bytes stay in the cache folder: %s", staged.path, error)
 
@@ -217,6 +219,7 @@ class StagingArea:
         self.files.pop(staged.id, None)
         self.refused[row.id] = row
         await staged.close()
+        await self._disk.run_bulk(self._disk.remove, *staged.take_older())
         self._give_back(staged)
         return self.kept_as(row)
 

@@ -322,10 +322,11 @@ class StagingDisk:
         finally:
             os.close(fd)
 
-    def remove(self, name: str) -> None:
-        for path in (self.data_path(name), self.log_path(name)):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+    def remove(self, *names: str) -> None:
+        for name in names:
+            for path in (self.data_path(name), self.log_path(name)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
     def remove_log(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -25,10 +25,11 @@ import uuid
 from dataclasses import dataclass, field, replace
 
 from synofs.content import rangelog
+from synofs.content.attempt import Attempt, Sent, attempt_columns, decoded
 from synofs.content.digest import md5_of
 from synofs.content.errors import StagedFileDamaged
 from synofs.content.journal import Row, new_row
-from synofs.content.stagedfile import Attempt, StagedFile, attempt_columns
+from synofs.content.stagedfile import StagedFile
 from synofs.content.stagingdisk import Label, StagingDisk
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def _recover_row(disk: StagingDisk, row: Row, names: list[str], found: Recovered
         # The journal is ahead of the disk: the name of a fresh copy was lost. The older file has what it was made of.
         row = replace(row, data=names[-1])
         disk.journal.update(row.id, data=row.data)
+        disk.label(disk.data_path(row.data), Label(row.path, row.base, row.mtime_ns, row.complete))
     try:
         staged = reopen(disk, row)
     except StagedFileDamaged as error:
@@ -90,11 +92,11 @@ def _recover_row(disk: StagingDisk, row: Row, names: list[str], found: Recovered
 def _use_older(disk: StagingDisk, staged: StagedFile, name: str) -> None:
     """An older data file of the same row holds what an upload was reading when the crash came."""
     attempt = staged.attempt
-    if attempt is not None and attempt.md5 is None and name < staged.data_name:
+    if attempt is not None and name < staged.data_name:
         fd = disk.open_data(name)
         try:
             size = os.fstat(fd).st_size
-            staged.attempt = Attempt(attempt.path, size, md5_of(fd, size))
+            staged.attempt = attempt.with_sent(Sent(size, md5_of(fd, size)))._replace(is_present=True)
         finally:
             os.close(fd)
         disk.journal.update(staged.id, **attempt_columns(staged.attempt))
@@ -118,7 +120,7 @@ def reopen(disk: StagingDisk, row: Row) -> StagedFile:
             _replay(staged, row, fds[1])
         if row.complete:
             # Perhaps an upload had arrived when the crash came: the next one looks first.
-            staged.attempt = Attempt(row.attempted or row.path, row.attempted_size, row.attempted_md5)
+            staged.attempt = Attempt(row.attempted or row.path, decoded(row.attempted_sent))
         if row.mtime_ns is None:
             staged.written_ns = os.fstat(fds[0]).st_mtime_ns
     except BaseException:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import trio
 
-from synofs.content.stagedfile import Attempt, StagedFile
+from synofs.content.attempt import Attempt
+from synofs.content.stagedfile import StagedFile
 from synofs.content.writeback import Writeback
 from synofs.fs.inodes import Inode, InodeTable
 

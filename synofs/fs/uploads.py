@@ -92,7 +92,7 @@ class Uploads:
                 await self._put(inode, staged)
             if self.finish(inode, staged):
                 return Outcome.CLEAN
-            await staged.save_base()
+            await staged.save()
             return Outcome.DIRTY if inode.writers or not staged.to_be_sent else Outcome.AGAIN
 
     async def _put(self, inode: Inode, staged: StagedFile) -> None:

@@ -54,7 +54,7 @@ class PutRig:
         try:
             placed = await self.putter.put(staged, staged.path, frozen)
             staged.placed(placed.fingerprint, placed.md5)
-            await staged.save_base()
+            await staged.save()
             return placed
         finally:
             await staged.unfreeze(frozen)

@@ -15,6 +15,7 @@ import trio
 
 from synofs.content import rangelog
 from synofs.content.errors import LocalDiskFull
+from synofs.content.journal import Journal
 from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
 from synofs.remote import Fingerprint
@@ -150,6 +151,32 @@ async def test_what_the_nas_has_or_nobody_wants_does_not_come_back_when_the_jour
     (copy / "synofs-v1" / "test" / "lock").unlink()
     after = await open_area(copy)
     assert (after.files, after.refused) == ({}, {})
+
+
+async def test_what_an_upload_read_is_not_sent_by_the_next_mount_when_the_journal_was_full_at_its_end(
+    area: StagingArea, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = await area.stage("/s/new", None, empty=True)
+    await staged.write(0, b"what was sent")
+    frozen = await staged.freeze()
+    await staged.note_attempt("/s/new")
+    await staged.write(0, b"and then changed")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "update", _no_room)
+        with pytest.raises(LocalDiskFull):
+            await staged.unfreeze(frozen)
+    assert staged.attempt is not None
+    assert [sent.size for sent in staged.attempt.sent] == [13]
+    frozen = await staged.freeze()
+    staged.placed(VERSION, None)
+    await staged.unfreeze(frozen)
+    assert area.done(staged)
+    await area.flush()
+    assert (os.listdir(area.data_folder), area.budget.dirty_bytes) == ([], 0)
+
+
+def _no_room(*_: object, **__: object) -> None:
+    raise LocalDiskFull("full")
 
 
 async def test_an_unlink_that_the_journal_had_no_room_for_holds_nothing(

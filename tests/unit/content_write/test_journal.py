@@ -39,8 +39,7 @@ ROW = replace(
     complete=False,
     log_bytes=20,
     attempted=ODD + "2",
-    attempted_size=4,
-    attempted_md5="cd",
+    attempted_sent="4:cd",
 )
 
 

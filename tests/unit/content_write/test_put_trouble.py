@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synofs.content.stagedfile import Attempt
+from synofs.content.attempt import Attempt
 from synofs.remote import (
     NotFound,
     ShortBody,
@@ -32,6 +32,46 @@ async def test_an_upload_whose_answer_was_lost_is_not_sent_again(put_rig: PutRig
     await put_rig.fails(staged, TimedOut)
     assert not (await put_rig.put(staged)).conflict
     assert (nas.files(), nas.count("upload")) == ({"/s/f": b"content"}, 1)
+
+
+async def test_an_earlier_upload_that_arrives_while_the_next_one_is_under_way_is_no_conflict(
+    put_rig: PutRig, nas: Nas
+) -> None:
+    staged = await put_rig.new(b"first")
+    nas.meet("upload", LOST)
+    await put_rig.fails(staged, TimedOut)
+    await staged.write(0, b"second")
+    nas.meet("upload", lambda: nas.write("/s/f", b"first"))
+    assert not (await put_rig.put(staged)).conflict
+    assert put_rig.visible() == {"/s/f": b"second"}
+
+
+@pytest.mark.parametrize("late", [b"first", b"second"])
+@pytest.mark.parametrize("moment", ["upload", "get_entries"])
+async def test_so_it_is_with_each_of_several_and_where_they_replace_a_file(
+    put_rig: PutRig, nas: Nas, late: bytes, moment: str
+) -> None:
+    nas.file("/s/f", b"the old content")
+    staged = await put_rig.edit(b"first")
+    for content in (b"second", b"the third"):
+        nas.meet("move", LOST)
+        await put_rig.fails(staged, TimedOut)
+        await staged.truncate(0)
+        await staged.write(0, content)
+    nas.meet(moment, lambda: nas.write("/s/f", late))
+    assert not (await put_rig.put(staged)).conflict
+    assert put_rig.visible() == {"/s/f": b"the third"}
+
+
+async def test_what_none_of_ours_has_sent_is_somebodys_however_many_were_lost(put_rig: PutRig, nas: Nas) -> None:
+    staged = await put_rig.new(b"first")
+    for content in (b"second", b"third!"):
+        nas.meet("upload", LOST)
+        await put_rig.fails(staged, TimedOut)
+        await staged.write(0, content)
+    nas.meet("upload", lambda: nas.write("/s/f", b"theirs"))
+    assert (await put_rig.put(staged)).conflict
+    assert nas.files()["/s/f"] == b"theirs"
 
 
 @pytest.mark.parametrize(("rest", "md5s"), [(b"0123", 1), (b"", 0)])

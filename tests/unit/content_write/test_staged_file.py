@@ -11,10 +11,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from synofs.content.attempt import Attempt, Sent, decoded
 from synofs.content.budget import BudgetOptions
 from synofs.content.errors import JournalFailed, LocalDiskFull, StagedFileClosed
 from synofs.content.journal import Journal
-from synofs.content.stagedfile import Attempt, StagedFile
+from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
 from synofs.content.stagingdisk import StagingDisk
 from synofs.remote import Fingerprint
@@ -451,10 +452,10 @@ async def test_the_checksum_of_an_upload_with_unknown_end_is_kept_before_the_con
     await new.note_attempt("/s/new")
     await new.unfreeze(frozen)  # it failed, and nobody knows how far it got
     await new.write(0, b"and then changed")
-    expected = Attempt("/s/new", 13, hashlib.md5(b"what was sent").hexdigest())
+    expected = Attempt("/s/new", (Sent(13, hashlib.md5(b"what was sent").hexdigest()),), is_present=False)
     assert new.attempt == expected
     row = area.journal.rows()[0]
-    assert Attempt(row.attempted or "", row.attempted_size, row.attempted_md5) == expected
+    assert (row.attempted, decoded(row.attempted_sent)) == ("/s/new", expected.sent)
     await new.write(0, b"and again")
     assert new.attempt == expected
 
@@ -466,7 +467,7 @@ async def test_so_it_is_if_the_content_changed_during_the_upload(new: StagedFile
     await new.write(0, b"and then changed")
     await new.write(0, b"and again")
     await new.unfreeze(frozen)
-    assert new.attempt == Attempt("/s/new", 13, hashlib.md5(b"what was sent").hexdigest())
+    assert new.attempt == Attempt("/s/new", (Sent(13, hashlib.md5(b"what was sent").hexdigest()),), is_present=False)
 
 
 async def test_the_journal_knows_what_the_content_starts_from_before_it_changes(
@@ -497,7 +498,7 @@ async def test_a_base_that_comes_while_the_old_one_is_written_down_is_not_taken_
     with monkeypatch.context() as patch:
         patch.setattr(StagingDisk, "run", slowly)
         await new.seal()
-    assert new.base_unsaved
+    assert new.unsaved
     await new.write(0, b"y")
     assert area.journal.rows()[0].base == Fingerprint(1, 10**9)
 

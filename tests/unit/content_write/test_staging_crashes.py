@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from synofs.content.attempt import Attempt, Sent, decoded
 from synofs.content.journal import Changes, Journal
 from synofs.content.rangelog import RECORD_BYTES
-from synofs.content.stagedfile import Attempt, StagedFile
+from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
 from synofs.remote import Fingerprint
 from tests.trees import revealing
@@ -33,7 +34,7 @@ async def fetch(offset: int, length: int) -> bytes:
 
 async def placed(staged: StagedFile) -> None:
     staged.placed(VERSION, None)
-    await staged.save_base()
+    await staged.save()
 
 
 async def state_of(files: list[StagedFile]) -> State:
@@ -324,9 +325,29 @@ async def test_what_an_upload_was_reading_tells_later_whether_it_arrived(
     await staged.unfreeze(frozen)
     area = await open_area(copy.folder)
     (found,) = area.files.values()
-    assert found.attempt == Attempt("/s/f", 13, hashlib.md5(b"what was sent").hexdigest())
+    assert found.attempt == Attempt("/s/f", (Sent(13, hashlib.md5(b"what was sent").hexdigest()),))
     assert await state_of([found]) == {"/s/f": b"and then changed"}
     assert list(contents(copy.folder)) == [f"staging/{found.data_name}"]
+
+
+async def test_so_do_all_earlier_uploads_whose_end_is_not_known(open_area: Areas, died: Callable[[], Copy]) -> None:
+    staged = await (await open_area()).stage("/s/f", None, empty=True)
+    await staged.write(0, b"first")
+    for content in (b"second", b"the third"):
+        frozen = await staged.freeze()
+        await staged.note_attempt("/s/f")
+        if content == b"second":
+            await staged.unfreeze(frozen)
+        await staged.write(0, content)
+    copy = died()
+    await staged.unfreeze(frozen)
+    area = await open_area(copy.folder)
+    (found,) = area.files.values()
+    expected = tuple(Sent(len(sent), hashlib.md5(sent).hexdigest()) for sent in (b"first", b"second"))
+    assert found.attempt == Attempt("/s/f", expected)
+    await found.write(0, b"changed before it was sent")
+    (row,) = area.journal.rows()
+    assert decoded(row.attempted_sent) == (*expected, Sent(9, hashlib.md5(b"the third").hexdigest()))
 
 
 async def test_times_survive(open_area: Areas, died: Callable[[], Copy]) -> None:
@@ -361,7 +382,7 @@ async def test_adopted_files_know_path_version_and_time(
     expect_logs("the journal is damaged")
     (found,) = (await open_area(copy.folder)).files.values()
     assert (found.path, found.base, found.mtime_ns) == ("/s/\udce9", VERSION, 7 * 10**9)
-    assert found.attempt == Attempt("/s/\udce9", None, None)  # perhaps it had arrived: the upload looks first
+    assert found.attempt == Attempt("/s/\udce9")  # perhaps it had arrived: the upload looks first
 
 
 async def test_a_data_file_that_says_nothing_of_itself_is_kept(
