@@ -2,6 +2,7 @@
 
     index.db     which stretch of which version of which file is where (SQLite)
     data/XX/ID   one sparse file for each cached version, named by a random id
+    incoming/    hard links to whole files that were written here and sent, until they are taken into data/
     unclean      is there while a mount uses the folder, and after one that was killed
 
 The index is written after the data and without waiting for the disk (`synchronous=OFF`): after a power cut it may name
@@ -53,6 +54,7 @@ CREATE TABLE stretches (
 PRAGMA user_version = {_SCHEMA_NUMBER};
 """
 _DISK_BLOCK_BYTES = 4096
+_WHOLE_STRETCH_BYTES = 1024**2  # of a file that comes as a whole
 _MAX_STRETCH_BYTES = 16 * 1024**2  # no piece is as large; a damaged index may say anything
 
 
@@ -84,6 +86,14 @@ class Piece(NamedTuple):
     data: memoryview
 
 
+class Whole(NamedTuple):
+    """To be kept: a version of a file that is on this disk. Its name in `incoming`, `link`, goes in any case."""
+
+    path: str
+    version: Fingerprint
+    link: Path
+
+
 class BlockStore:
     """Raises `OSError`, `sqlite3.Error` and `CacheDirUnsafe` where the disk or the folder cannot be used."""
 
@@ -99,8 +109,10 @@ class BlockStore:
     # ----- life -------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        for folder in (self._folder, self._folder / "data"):
+        for folder in (self._folder, self._folder / "data", self.incoming):
             claim_dir(folder)
+        for name in os.listdir(self.incoming):
+            (self.incoming / name).unlink()
         self.needs_sweep = self._unclean.exists()
         claim_file(self._unclean)
         try:
@@ -181,6 +193,10 @@ class BlockStore:
         return self._db
 
     @property
+    def incoming(self) -> Path:
+        return self._folder / "incoming"
+
+    @property
     def _unclean(self) -> Path:
         return self._folder / "unclean"
 
@@ -224,13 +240,29 @@ class BlockStore:
 
     # ----- writing ----------------------------------------------------------------------------------------------
 
-    def write(self, pieces: Sequence[Piece]) -> None:
+    def write(self, pieces: Sequence[Piece | Whole]) -> None:
+        try:
+            self._write(pieces)
+        finally:
+            for piece in pieces:
+                if isinstance(piece, Whole):
+                    self.discard(piece)
+
+    @staticmethod
+    def discard(whole: Whole) -> None:
+        """It is not wanted any more, or was taken over."""
+        whole.link.unlink(missing_ok=True)
+
+    def _write(self, pieces: Sequence[Piece | Whole]) -> None:
         if self._is_disk_full():
             return
         self._index.execute("BEGIN")
         try:
             for piece in pieces:
-                if self._make_room(_room(len(piece.data))):
+                if isinstance(piece, Whole):
+                    if self._make_room(_room(piece.version.size)):
+                        self._take_over(piece)
+                elif self._make_room(_room(len(piece.data))):
                     self._write_one(piece)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -257,6 +289,24 @@ class BlockStore:
         checksum = _checksum(_key(piece.path, piece.version), start, piece.data)
         self._index.execute("INSERT INTO stretches VALUES (?, ?, ?, ?)", [file_id, start, len(piece.data), checksum])
         self._account(file_id, _room(len(piece.data)))
+
+    def _take_over(self, whole: Whole) -> None:
+        file_id = self._id_of(whole.path, whole.version)
+        if self._index.execute("SELECT 1 FROM stretches WHERE file = ? LIMIT 1", [file_id]).fetchone() is not None:
+            return
+        key, size = _key(whole.path, whole.version), whole.version.size
+        stretches = []
+        with open(whole.link, "rb", buffering=0) as data:
+            if os.fstat(data.fileno()).st_size != size:
+                return
+            for start in range(0, size, _WHOLE_STRETCH_BYTES):
+                part = data.read(min(_WHOLE_STRETCH_BYTES, size - start))
+                stretches.append((file_id, start, len(part), _checksum(key, start, part)))
+        place = self._data_path(file_id)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        whole.link.rename(place)
+        self._index.executemany("INSERT INTO stretches VALUES (?, ?, ?, ?)", stretches)
+        self._account(file_id, _room(size))
 
     def _id_of(self, path: str, version: Fingerprint) -> str:
         known = self._index.execute(
@@ -324,7 +374,7 @@ def _key(path: str, version: Fingerprint) -> bytes:
     return b"%s\0%d\0%d" % (_as_bytes(path), *version)
 
 
-def _checksum(key: bytes, start: int, data: bytearray | memoryview) -> int:
+def _checksum(key: bytes, start: int, data: bytes | bytearray | memoryview) -> int:
     return crc32(data, crc32(b"%s\0%d" % (key, start)))
 
 

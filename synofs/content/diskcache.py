@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
-from synofs.content.blockstore import BlockStore, CachedFile, Piece, Stretch
+from synofs.content.blockstore import BlockStore, CachedFile, Piece, Stretch, Whole
 from synofs.content.errors import ContentError
 from synofs.remote import Fingerprint
 
@@ -33,11 +35,12 @@ class DiskCacheOptions:
     max_bytes: int = 10 * 1024**3
     floor_bytes: int = 1024**3  # free space that is left to everybody else
     queue_bytes: int = 64 * 1024**2  # waiting to be written; more is dropped
+    max_whole_bytes: int = 256 * 1024**2  # of a file that was written here: what a checksum is not dear for
 
 
 class _Item(NamedTuple):
     number: int
-    piece: Piece
+    piece: Piece | Whole
 
 
 class DiskCache:
@@ -83,6 +86,24 @@ class DiskCache:
             self._send.send_nowait(_Item(self._item_count, Piece(path, version, start, data)))
             self._queued_bytes += len(data)
 
+    def take_over(self, path: str, version: Fingerprint, data: str) -> None:
+        """This whole file on the same disk, which nobody will change any more, has the bytes of that version: keep it
+        under a name of the cache's own. Not for big files, nor where a file can have only one name."""
+        if self._broken or not 0 < version.size <= self._options.max_whole_bytes:
+            return
+        link = self._store.incoming / uuid.uuid4().hex
+        try:
+            os.link(data, link, follow_symlinks=False)
+        except OSError as error:
+            log.debug("what was written here is not kept: %s", error)
+            return
+        self._item_count += 1
+        whole = Whole(path, version, link)
+        try:
+            self._send.send_nowait(_Item(self._item_count, whole))
+        except trio.WouldBlock:
+            self._store.discard(whole)
+
     def forget(self, path: str) -> None:
         """What is cached of this path, and below it, is void, and so is what waits to be written of it. Takes effect
         at once; the disk follows behind the caller's back."""
@@ -116,7 +137,7 @@ class DiskCache:
         while True:
             batch = [await self._receive.receive()]
             with contextlib.suppress(trio.WouldBlock):
-                while len(batch) < 64:
+                while len(batch) < 64 and sum(map(_bytes_of, batch)) < self._options.queue_bytes:
                     batch.append(self._receive.receive_nowait())
             await self._write_behind(batch)
             if self._receive.statistics().current_buffer_used == 0:
@@ -124,10 +145,15 @@ class DiskCache:
 
     async def _write_behind(self, batch: list[_Item | None]) -> None:
         items = [item for item in batch if item is not None]
-        valid = [item for item in items if item.number > self._forgotten_since(item.piece.path)]
+        valid = [item.piece for item in items if item.number > self._forgotten_since(item.piece.path)]
+        kept = set(map(id, valid)) if not self._broken else set()
+        for item in items:
+            if isinstance(item.piece, Whole) and id(item.piece) not in kept:
+                self._store.discard(item.piece)
         if valid or self._void:
-            await self._guarded(self._after_forgetting(lambda: self._store.write([item.piece for item in valid])), None)
-        self._queued_bytes -= sum(len(item.piece.data) for item in items)
+            with trio.CancelScope(shield=True):  # what was taken out of the queue is written, also at the end
+                await self._guarded(self._after_forgetting(lambda: self._store.write(valid)), None)
+        self._queued_bytes -= sum(len(item.piece.data) for item in items if isinstance(item.piece, Piece))
 
     def _after_forgetting(self, work: Callable[[], _T]) -> Callable[[], _T]:
         void, self._void = self._void, []
@@ -149,6 +175,14 @@ class DiskCache:
         return max(self._forgotten.get(folder, 0) for folder in above)
 
     async def close(self) -> None:
+        """What was written here is kept, however late that was, and what was only read is not waited for."""
+        left: list[_Item | None] = []
+        with contextlib.suppress(trio.WouldBlock):
+            while True:
+                item = self._receive.receive_nowait()
+                if item is not None and isinstance(item.piece, Whole):
+                    left.append(item)
+        await self._write_behind(left)
         await self._guarded(self._after_forgetting(self._store.close), None)
 
     async def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
@@ -164,3 +198,9 @@ class DiskCache:
             self._broken = True
             log.exception("the disk cache in %s failed in a way nobody foresaw and is switched off", self._folder)
             return otherwise
+
+
+def _bytes_of(item: _Item | None) -> int:
+    if item is None:
+        return 0
+    return item.piece.version.size if isinstance(item.piece, Whole) else len(item.piece.data)

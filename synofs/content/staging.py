@@ -160,8 +160,9 @@ class StagingArea:
 
     # ----- the end ----------------------------------------------------------------------------------------------------
 
-    def done(self, staged: StagedFile) -> bool:
-        """The NAS has it: forget row and bytes, soon and in order. False: it is just being changed.
+    def done(self, staged: StagedFile, keep: Callable[[str], None] = lambda data: None) -> bool:
+        """The NAS has it: forget row and bytes, soon and in order. False: it is just being changed. `keep` may give the
+        data file another name.
 
         Until then a crash brings it back, and its upload finds that it had arrived.
         """
@@ -170,6 +171,7 @@ class StagingArea:
         self.files.pop(staged.id, None)
         self._give_back(staged)
         file_id, data_names = staged.id, (staged.data_name, *staged.take_older())
+        keep(self._disk.data_path(staged.data_name))
 
         def forget() -> None:
             for name in data_names:

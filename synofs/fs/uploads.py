@@ -140,9 +140,8 @@ class Uploads:
         version, path = staged.base, inode.path()
         if inode.staged is not staged or staged.unlinked or staged.to_be_sent or inode.writers or version is None:
             return False
-        if not self._area.done(staged):
+        if not self._area.done(staged, lambda data: self._reader.written_here(inode.number, version, path, data)):
             return False
-        self._reader.forget(inode.number, version, path)
         inode.size, inode.mtime_ns = version
         inode.checked_at = trio.current_time()
         inode.own_version = inode.kernel_cached = version

@@ -70,6 +70,39 @@ def test_known_folders_and_files_are_served_while_the_nas_is_away_and_after_a_re
         assert synofs("umount", synofs.mountpoint).code == 0
 
 
+@pytest.mark.parametrize("mode", ["durable", "writeback"])
+def test_what_was_written_here_and_sent_is_readable_without_the_nas(mode: str, tmp_path: Path, synofs: Synofs) -> None:
+    synofs.expected_in_the_log += AWAY
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    docs = synofs.mountpoint / "docs"
+    options = ("--write-mode", mode, "--cache-dir", synofs.directory / "cache")
+    written = {"small": b"a few words", "big": os.urandom(5 << 20), "empty": b"", "edited": b"one, two, three"}
+    with running_nas(volume, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, *options)
+        (docs / "edited").write_bytes(b"one, ten, three")
+        for name in ("small", "big", "empty"):
+            (docs / name).write_bytes(written[name])
+        with open(docs / "edited", "r+b") as file:
+            file.seek(5)
+            file.write(b"two")
+        assert synofs("flush", synofs.mountpoint).code == 0
+        assert {name: (volume / name).read_bytes() for name in written} == written
+        assert sorted(os.listdir(docs)) == sorted(written)
+    until(lambda: synofs.status()["state"] == "offline")
+
+    for name, content in written.items():
+        with open(docs / name, "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert file.readall() == content
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+    synofs.mount(nas, *options)
+    assert synofs.status()["state"] == "offline"
+    assert {name: (docs / name).read_bytes() for name in written} == written
+    assert synofs("umount", synofs.mountpoint).code == 0
+
+
 def test_that_the_nas_is_away_is_said_once_however_much_is_asked_for_meanwhile(content: Path, synofs: Synofs) -> None:
     synofs.expected_in_the_log += AWAY
     docs = synofs.mountpoint / "docs"

@@ -54,6 +54,18 @@ async def put(disk: DiskCache, numbers: range = range(FILES), version: Fingerpri
         await written(disk)
 
 
+def write_here(folder: Path, content: bytes = CONTENT) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "staged").write_bytes(content)
+    return str(folder / "staged")
+
+
+async def taken(folder: Path) -> None:
+    with trio.fail_after(10):
+        while os.listdir(folder / "incoming"):  # noqa: ASYNC110 - as above
+            await trio.sleep(0.002)
+
+
 async def written(disk: DiskCache) -> None:
     with trio.fail_after(10):
         while disk._queued_bytes:  # noqa: ASYNC110 - the cache tells nobody that it has written everything
@@ -296,3 +308,63 @@ async def test_what_is_larger_than_the_cache_is_not_cached(tmp_path: Path) -> No
 
 def on_disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in data_files(folder))
+
+
+# ----- files that were written here -------------------------------------------------------------------------------
+
+
+async def test_a_file_that_was_written_here_is_kept_without_copying_it(tmp_path: Path) -> None:
+    cache, staged = tmp_path / "cache", write_here(tmp_path / "staging")
+    inode = os.stat(staged).st_ino
+    async with mounted(cache) as disk:
+        disk.take_over(path_of(0), VERSION, staged)
+        os.unlink(staged)
+        await taken(cache)
+        assert await got(disk, 0) == VERSION.size
+        assert inode in {file.stat().st_ino for file in (cache / "data").glob("*/*")}
+        assert disk.bytes_used == VERSION.size
+    async with mounted(cache) as disk:
+        assert await got(disk, 0) == VERSION.size
+
+
+async def test_a_file_that_was_written_here_right_before_the_end_is_kept(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    async with mounted(cache) as disk:
+        disk.take_over(path_of(0), VERSION, write_here(tmp_path / "staging"))
+    async with mounted(cache) as disk:
+        assert await got(disk, 0) == VERSION.size
+
+
+async def test_what_is_forgotten_or_is_not_what_it_should_be_or_too_big_is_not_taken_over(tmp_path: Path) -> None:
+    cache, staged = tmp_path / "cache", write_here(tmp_path / "staging")
+    async with mounted(cache, max_bytes=VERSION.size * 2) as disk:
+        disk.take_over("/s/forgotten", VERSION, staged)
+        disk.forget("/s")
+        disk.take_over("/s/shorter", VERSION._replace(size=VERSION.size + 1), staged)
+        disk.take_over("/s/bigger", VERSION._replace(size=1 << 40), staged)
+        await taken(cache)
+        for name, version in [("forgotten", VERSION), ("shorter", VERSION._replace(size=VERSION.size + 1))]:
+            found = await disk.find(f"/s/{name}", version)
+            assert found is None or not found.stretches
+        assert disk.bytes_used == 0
+        assert os.listdir(tmp_path / "staging") == ["staged"]
+
+
+async def test_files_that_were_written_here_keep_to_the_caches_size(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    async with mounted(cache, max_bytes=VERSION.size * 3) as disk:
+        for number in range(FILES):
+            disk.take_over(path_of(number), VERSION, write_here(tmp_path / "staging", content_of(number)))
+            os.unlink(tmp_path / "staging" / "staged")
+        await taken(cache)
+        assert disk.bytes_used <= VERSION.size * 3
+        assert await got(disk, FILES - 1) == VERSION.size
+
+
+async def test_a_file_that_was_written_here_and_is_changed_under_the_cache_is_missing(tmp_path: Path) -> None:
+    cache, staged = tmp_path / "cache", write_here(tmp_path / "staging")
+    async with mounted(cache) as disk:
+        disk.take_over(path_of(0), VERSION, staged)
+        await taken(cache)
+        write_here(tmp_path / "staging", b"changed" + CONTENT[7:])
+        assert await got(disk, 0) == 0
