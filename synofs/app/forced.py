@@ -1,4 +1,4 @@
-"""`synofs umount --force`: an end to a mount, whatever its process is doing, and what is left of its work.
+"""`synofs umount --force` and `umount -f`: an end to a mount, whatever its process does, and what is left of its work.
 
 A process that hangs or is stopped does not answer the programs that wait for it, and they cannot be killed. Only the
 kernel can let them go, by ending the connection: through fusectl (the mounting user may), or for root by umount(2)

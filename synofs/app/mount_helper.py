@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from synofs.app import mount_guard, profiles
+from synofs.app import forced, mount_guard, profiles
 from synofs.app.assembly import mount_source
 from synofs.app.config import Settings, SignInWords, Words, read_mount_options, wrong_option
 from synofs.app.control import ControlClient
 from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.launch import prepare, start_daemon
-from synofs.app.mounts import find_mount, is_dead, list_mounts, unmount
+from synofs.app.mounts import MountEntry, find_mount, is_dead, list_mounts, unmount
 from synofs.app.order import Order
 
 DONE, WRONG_CALL, MACHINE_FAILED, INTERRUPTED, MOUNT_FAILED = 0, 1, 2, 8, 32
@@ -122,20 +122,27 @@ def _guard(daemon_pid: int, mountpoint: str) -> None:
 # ----- umount.synofs --------------------------------------------------------------------------------------------
 
 
-def unmount_call(arguments: Sequence[str]) -> None:
-    """Wait for uploads, then unmount. Raises `UPLOADS_PENDING` when they take too long: nothing is unmounted then."""
+def unmount_call(arguments: Sequence[str]) -> str | None:
+    """Wait for uploads, then unmount. Raises `UPLOADS_PENDING` when they take too long: nothing is unmounted then.
+
+    With -l it is out of sight at once; with -f, those that wait for its process are let go as well, and what is left
+    is returned, line by line (app/forced.py).
+    """
     parser = _Parser("umount.synofs", add_help=False)
     parser.add_argument("folder")
-    parser.add_argument("-f", "-l", dest="at_once", action="store_true")
+    parser.add_argument("-f", dest="force", action="store_true")
+    parser.add_argument("-l", dest="lazy", action="store_true")
     parser.add_argument("-t", "-N", dest="ignored_value")
     parser.add_argument("-n", "-r", "-v", dest="ignored", action="store_true")
     call = parser.parse_intermixed_args(arguments)
     entry = find_mount(call.folder)
     if entry is None:
         raise Failure(Problem.NOT_MOUNTED, mountpoint=call.folder)
-    if call.at_once or is_dead(entry.mountpoint):
+    if call.force:
+        return _unmount_by_force(entry)
+    if call.lazy or is_dead(entry.mountpoint):
         unmount(entry.mountpoint, lazy=True)
-        return
+        return None
     try:
         with ControlClient.connect(entry) as daemon:
             _flush(daemon)
@@ -147,6 +154,17 @@ def unmount_call(arguments: Sequence[str]) -> None:
         if failure.problem is not Problem.DAEMON_GONE:
             raise
         unmount(entry.mountpoint)  # it cannot be asked, but it waits for uploads by itself before it ends
+    return None
+
+
+def _unmount_by_force(entry: MountEntry) -> str:
+    try:
+        return "\n".join(forced.end(entry))
+    except Failure as failure:
+        if failure.problem is not Problem.DAEMON_GONE:
+            raise
+        unmount(entry.mountpoint, lazy=True)
+        return ""
 
 
 def _flush(daemon: ControlClient) -> None:

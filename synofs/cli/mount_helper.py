@@ -37,6 +37,6 @@ def _run(name: str, work: Callable[[], str | None]) -> int:
         return mount_helper.exit_code(failure)
     except KeyboardInterrupt:
         return mount_helper.exit_code(Failure(Problem.INTERRUPTED))
-    if remark:
-        print(f"{name}: {remark}", file=sys.stderr)
+    for line in (remark or "").splitlines():
+        print(f"{name}: {line}", file=sys.stderr)
     return mount_helper.DONE

@@ -13,7 +13,7 @@ import pytest
 
 from synofs.app import forced
 from synofs.app.mounts import MountEntry
-from tests.integration.cli.conftest import PASSWORD, Nas, Synofs, running_nas, until
+from tests.integration.cli.conftest import COMMAND, PASSWORD, Nas, Synofs, running_nas, until
 from tests.integration.cli.test_notices import faults
 
 pytestmark = pytest.mark.mount
@@ -29,7 +29,16 @@ def own_nas(tmp_path: Path) -> Iterator[Nas]:
         yield nas
 
 
-def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(own_nas: Nas, synofs: Synofs) -> None:
+def unmount_by(words: str, mountpoint: Path, *before: str) -> subprocess.CompletedProcess[str]:
+    program, *options = words.split()
+    command = [*before, COMMAND.with_name(program), *options, mountpoint]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("words", ["synofs umount --force", "umount.synofs -f"])
+def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(
+    words: str, own_nas: Nas, synofs: Synofs
+) -> None:
     synofs.expected_in_the_log += ["not sent yet", "upload"]
     docs, cache = synofs.mountpoint / "docs", synofs.directory / "cache"
     synofs.mount(own_nas, "--write-mode", "writeback", "--cache-dir", cache)
@@ -40,16 +49,16 @@ def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(own
     looker = subprocess.Popen([sys.executable, "-I", "-S", "-c", LOOK, docs / "new"], stderr=subprocess.DEVNULL)
     try:
         until(lambda: _waits(looker.pid))
-        done = synofs("umount", synofs.mountpoint, "--force")
-        assert done.code == 0
+        done = unmount_by(words, synofs.mountpoint)
+        assert done.returncode == 0
         assert not synofs.is_mounted()
         if os.geteuid() == 0 or os.access(forced.CONNECTIONS, os.W_OK):
             assert looker.wait(20) != 0
-        assert f"freed {synofs.mountpoint}" in done.err
-        assert f"process {pid} is stopped" in done.err
-        assert f"kill -9 {pid}" in done.err
-        assert "1 file is not sent yet (/docs/unsent)" in done.err
-        assert str(next(cache.rglob("journal.db")).parent) in done.err
+        assert f"freed {synofs.mountpoint}" in done.stderr
+        assert f"process {pid} is stopped" in done.stderr
+        assert f"kill -9 {pid}" in done.stderr
+        assert "1 file is not sent yet (/docs/unsent)" in done.stderr
+        assert str(next(cache.rglob("journal.db")).parent) in done.stderr
     finally:
         os.kill(pid, signal.SIGKILL)
         looker.kill()
@@ -59,6 +68,29 @@ def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(own
     until(lambda: (own_nas.folder / "unsent").exists())
     assert synofs("umount", synofs.mountpoint).code == 0
     assert (own_nas.folder / "unsent").read_text() == "safe here"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount fusectl")
+@pytest.mark.parametrize("words", ["synofs umount --force", "umount.synofs -f"])
+def test_where_fusectl_is_mounted_the_connection_is_ended_by_it(words: str, own_nas: Nas, synofs: Synofs) -> None:
+    """In a mount namespace of its own, so that no other process sees fusectl, or that the folder was unmounted."""
+    synofs.mount(own_nas)
+    docs, pid = synofs.mountpoint / "docs", synofs.status()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    looker = subprocess.Popen([sys.executable, "-I", "-S", "-c", LOOK, docs / "new"], stderr=subprocess.PIPE)
+    try:
+        until(lambda: _waits(looker.pid))
+        with_fusectl = f'mount -t fusectl none {forced.CONNECTIONS} && exec "$@"'
+        done = unmount_by(words, synofs.mountpoint, "unshare", "-m", "sh", "-c", with_fusectl, "-")
+        assert done.returncode == 0
+        assert "programs that waited for it got an error" in done.stderr
+        _, complaint = looker.communicate(timeout=20)
+        assert b"Software caused connection abort" in complaint
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        looker.kill()
+        looker.wait(20)
+    assert synofs("umount", synofs.mountpoint).code == 0
 
 
 def _waits(pid: int) -> bool:
