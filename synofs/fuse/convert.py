@@ -23,10 +23,18 @@ def kernel_entry(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
     each entry of a listing costs nine times as much as the whole reply."""
     entry = inode.kernel_entry
     if not isinstance(entry, pyfuse3.EntryAttributes):
-        entry = inode.kernel_entry = _build(fs, inode)
-    entry.entry_timeout = max(_LEAST_VALID_SECONDS, fs.name_valid_seconds(inode))
-    entry.attr_timeout = max(_LEAST_VALID_SECONDS, fs.valid_seconds(inode))
+        entry = new_entry(fs, inode)
+    entry.entry_timeout, entry.attr_timeout = valid_seconds(fs, inode)
     return entry
+
+
+def valid_seconds(fs: Filesystem, inode: Inode) -> tuple[float, float]:
+    """How long the kernel may believe the name, and the attributes. It depends on `checked_at` alone, but for the
+    root."""
+    return (
+        max(_LEAST_VALID_SECONDS, fs.name_valid_seconds(inode)),
+        max(_LEAST_VALID_SECONDS, fs.valid_seconds(inode)),
+    )
 
 
 def missing_entry(valid_seconds: float) -> pyfuse3.EntryAttributes:
@@ -37,9 +45,10 @@ def missing_entry(valid_seconds: float) -> pyfuse3.EntryAttributes:
     return entry
 
 
-def _build(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
+def new_entry(fs: Filesystem, inode: Inode) -> pyfuse3.EntryAttributes:
+    """The reply object of the present attributes, kept on the inode; without times."""
     inode.be_shown(trio.current_time())
-    entry = pyfuse3.EntryAttributes()
+    entry = inode.kernel_entry = pyfuse3.EntryAttributes()
     entry.st_ino = inode.number
     entry.st_mode = (stat.S_IFDIR if inode.is_dir else stat.S_IFREG) | fs.mode(inode)
     # 1 for folders too: find(1) reads 2 as "no subfolders in here". 0 for what was unlinked and is still open.

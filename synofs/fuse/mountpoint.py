@@ -22,6 +22,7 @@ from synofs.fs.filesystem import Filesystem
 from synofs.fuse.calls import Calls
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.operations import Operations
+from synofs.fuse.turns import kept_while_answers_are_at_hand
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class Mount:
                 nursery.start_soon(tune_kernel, options)
                 nursery.start_soon(self._end_when_asked)
                 task_status.started()
-                await pyfuse3.main(max_tasks=options.max_tasks)
+                with kept_while_answers_are_at_hand():
+                    await pyfuse3.main(max_tasks=options.max_tasks)
                 kernel_let_go = self._stopping = True
                 nursery.cancel_scope.cancel()
         finally:

@@ -29,7 +29,7 @@ from synofs.fs.filesystem import Filesystem
 from synofs.fs.inodes import Inode
 from synofs.fs.names import printable
 from synofs.fuse.calls import Calls
-from synofs.fuse.convert import kernel_entry, missing_entry, statvfs
+from synofs.fuse.convert import kernel_entry, missing_entry, new_entry, statvfs, valid_seconds
 from synofs.fuse.errno_table import UNFORESEEN, verdict
 from synofs.remote import RemoteError
 
@@ -171,14 +171,22 @@ class Operations(pyfuse3.Operations):
             parent = directory.parent or directory
             if not pyfuse3.readdir_reply(token, b"..", self._entry(parent), 2):
                 return
-        fs, reply = self.fs, pyfuse3.readdir_reply
+        fs, reply, count_lookup = self.fs, pyfuse3.readdir_reply, self._table.count_lookup
+        checked_at = None
         for index in range(max(0, start_id - 2), len(entries)):
             inode = entries[index]
             if inode.gone or inode.parent is not directory:
                 continue
-            if not reply(token, inode.name, kernel_entry(fs, inode), index + 3):
+            entry = inode.kernel_entry
+            if not isinstance(entry, pyfuse3.EntryAttributes):
+                entry = new_entry(fs, inode)
+            if inode.checked_at != checked_at:  # mostly all were listed together
+                checked_at = inode.checked_at
+                name_seconds, attribute_seconds = valid_seconds(fs, inode)
+            entry.entry_timeout, entry.attr_timeout = name_seconds, attribute_seconds
+            if not reply(token, inode.name, entry, index + 3):
                 return
-            self._table.count_lookup(inode)
+            count_lookup(inode)
 
     @_guarded
     async def releasedir(self, fh: int) -> None:
