@@ -4,7 +4,9 @@ Three patterns, told apart per open file:
 
 - a *small file* comes whole in one request, whatever is asked of it;
 - *sequential* reading opens a window ahead of the reader that grows eightfold each time half of it is used up,
-  so a `head` costs little and a copy soon runs at the speed of the line;
+  so a `head` costs little and a copy soon runs at the speed of the line. While the reader waits for a proof of what
+  came (content/reader.py) it uses nothing up, and the line would be idle: from the second one on, the window grows
+  then, too;
 - *random* reading fetches what was asked, rounded to 32 KiB: 200 random reads of 4 KiB move 6.4 MB. (A fixed large
   block would move gigabytes.)
 
@@ -27,6 +29,7 @@ class ReadAheadOptions:
     random_block_bytes: int = 32 * KIB
     first_window_bytes: int = 512 * KIB
     max_window_bytes: int = 64 * MIB
+    waiting_window_bytes: int = 32 * MIB  # up to here the window grows while the reader waits for a proof
     slack_bytes: int = 512 * KIB  # how far from the expected offset a read still counts as sequential
 
 
@@ -46,7 +49,7 @@ class Want(NamedTuple):
 class ReadAhead:
     """The reading pattern of one open file of `size` bytes."""
 
-    __slots__ = ("_ahead_until", "_next", "_options", "_size", "_window")
+    __slots__ = ("_ahead_until", "_next", "_options", "_size", "_waited_at", "_window")
 
     def __init__(self, size: int, options: ReadAheadOptions) -> None:
         self._size = size
@@ -54,6 +57,7 @@ class ReadAhead:
         self._next = 0
         self._ahead_until = 0
         self._window = 0
+        self._waited_at = 0
 
     def on_read(self, start: int, end: int, window_limit: int) -> Want:
         """A read of [start, end), `end` <= size. `window_limit` is this file's share of the memory, in bytes."""
@@ -72,3 +76,14 @@ class ReadAhead:
             self._window = min(limit, max(options.first_window_bytes, self._window * 8))
             self._ahead_until = min(self._size, self._next + self._window)
         return Want(start, self._ahead_until)
+
+    def on_wait(self, window_limit: int) -> int:
+        """The reader waits for a proof of what comes. Up to where to go on meanwhile: once per place where it waits,
+        the window grows fourfold, from the second one on (4 MiB, so 12 MiB are in vain if the reader ends there)."""
+        options = self._options
+        if self._window > options.first_window_bytes and self._next > self._waited_at:
+            self._waited_at = self._next
+            limit = min(options.waiting_window_bytes, options.max_window_bytes, window_limit)
+            self._window = max(self._window, min(limit, self._window * 4))
+            self._ahead_until = max(self._ahead_until, min(self._size, self._next + self._window))
+        return self._ahead_until

@@ -52,7 +52,7 @@ class ReaderOptions:
 class FileReader:
     """Reads of one open handle."""
 
-    __slots__ = ("_ahead_until", "_pattern", "_reader", "content", "position")
+    __slots__ = ("_ahead_until", "_pattern", "_reader", "_reads", "content", "position")
 
     def __init__(self, reader: Reader, content: FileContent, readahead: ReadAheadOptions) -> None:
         self._reader = reader
@@ -60,6 +60,7 @@ class FileReader:
         self._pattern = ReadAhead(content.size, readahead)
         self.position = 0  # the furthest end read so far
         self._ahead_until = 0
+        self._reads = 0  # under way
 
     @property
     def served(self) -> bool:
@@ -88,10 +89,16 @@ class FileReader:
         self.position = max(self.position, end)
         self._ahead_until = want.end
         self._reader.want(content, want.start, end, want.end)
-        return await self._reader.collect(content, offset, end)
+        self._reads += 1
+        try:
+            return await self._reader.collect(content, offset, end)
+        finally:
+            self._reads -= 1
 
     def read_ahead(self, start: int) -> None:
         """The download of what comes before `start` is nearly over: go on, as far as the reader is expected to."""
+        if self._reads and self.content.held:
+            self._ahead_until = max(self._ahead_until, self._pattern.on_wait(self._reader.window_limit()))
         self._reader.want(self.content, start, start, self._ahead_until)
 
     def close(self) -> None:

@@ -30,6 +30,37 @@ def test_the_window_grows_eightfold_each_time_half_of_it_is_used_up() -> None:
     assert set(windows[4:]) == {64 * MIB}
 
 
+def test_while_the_reader_waits_for_a_proof_the_second_window_grows_once_at_each_place() -> None:
+    pattern = ReadAhead(1024 * MIB, OPTIONS)
+    want = pattern.on_read(0, 128 * KIB, PLENTY)
+    assert pattern.on_wait(PLENTY) == want.end, "a head costs little, whoever has read the file before"
+    position = 512 * KIB
+    want = pattern.on_read(position - 128 * KIB, position, PLENTY)
+    assert want.end == position + 4 * MIB
+    assert pattern.on_wait(PLENTY) == pattern.on_wait(PLENTY) == position + 16 * MIB
+    assert pattern.on_read(position, position + 128 * KIB, PLENTY).end == position + 16 * MIB
+    assert pattern.on_wait(PLENTY) == position + 128 * KIB + 32 * MIB
+    for start in range(position, 16 * MIB, 128 * KIB):
+        pattern.on_read(start, start + 128 * KIB, PLENTY)
+        assert pattern.on_wait(PLENTY) <= start + 128 * KIB + 32 * MIB
+
+
+def test_random_reads_open_no_window_while_they_wait_for_a_proof() -> None:
+    pattern = ReadAhead(1024 * MIB, OPTIONS)
+    for start in (100 * MIB, 700 * MIB, 300 * MIB):
+        for offset in (start, start + 4 * KIB, start + 8 * KIB):
+            want = pattern.on_read(offset, offset + 4 * KIB, PLENTY)
+            assert pattern.on_wait(PLENTY) <= want.end
+
+
+def test_the_window_of_a_waiting_reader_keeps_to_the_files_share_of_the_memory_and_to_its_end() -> None:
+    for size, limit in ((1024 * MIB, 5 * MIB), (7 * MIB, PLENTY)):
+        pattern = ReadAhead(size, OPTIONS)
+        for start in range(0, 6 * MIB, 128 * KIB):
+            pattern.on_read(start, start + 128 * KIB, limit)
+            assert pattern.on_wait(limit) <= min(size, start + 128 * KIB + limit)
+
+
 def test_a_head_costs_little() -> None:
     want = ReadAhead(1024 * MIB, OPTIONS).on_read(0, 128 * KIB, PLENTY)
     assert want == Want(0, 640 * KIB)
