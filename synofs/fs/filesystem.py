@@ -257,6 +257,13 @@ class Filesystem:
                 break
         return handle, handle.entries
 
+    def has_entries_at_hand(self, number: int, position: int) -> bool:
+        """Will `readdir` wait for nothing?"""
+        handle = self._dirs.get(number)
+        if position == 0 or handle.listing is None:
+            return self._listings.is_at_hand(handle.inode)
+        return handle.listing.complete or position < len(handle.entries)
+
     async def _walked(self, directory: Inode, *, reading: bool) -> Listing:
         """The listing of a directory that somebody comes to; who walks a tree gets the next ones ahead."""
         self._walk.arrive(directory, reading=reading)

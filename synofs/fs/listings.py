@@ -66,10 +66,15 @@ class Listings:
 
     # ----- asking -----------------------------------------------------------------------------------------------
 
+    def is_at_hand(self, directory: Inode) -> bool:
+        """Is the listing complete and within its TTL?"""
+        listing = directory.listing
+        return listing is not None and listing.complete and self._is_fresh(listing)
+
     def peek(self, directory: Inode) -> Listing | None:
         """The listing if it is complete and within its TTL. No waiting, no request."""
         listing = directory.listing
-        if listing is None or not listing.complete or not self._is_fresh(listing):
+        if listing is None or not self.is_at_hand(directory):
             return None
         self._cache.touch(listing)
         return listing

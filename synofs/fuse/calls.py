@@ -28,6 +28,8 @@ _LOCKED = {
     "rename": (0, 2),
 }
 
+_TOLD = (int, bytes)  # isinstance takes three times as long with `int | bytes`
+
 access_log = logging.getLogger("synofs.access")  # app/logs.py gives it a file, if somebody wants one
 
 
@@ -64,7 +66,7 @@ class Calls:
         return directory in self._locked
 
     def begin(self, verb: str, arguments: Sequence[object]) -> Call:
-        about = tuple([part for part in arguments[:2] if isinstance(part, int | bytes)])
+        about = tuple([part for part in arguments[:2] if isinstance(part, _TOLD)])
         call = Call(verb, about, getattr(arguments[-1], "pid", 0) if arguments else 0)
         if verb in _LOCKED:
             call.locked = tuple([arguments[index] for index in _LOCKED[verb] if index < len(arguments)])

@@ -370,6 +370,59 @@ async def test_the_root_is_its_own_parent(ops: Operations, monkeypatch: pytest.M
     assert [(name, number) for name, number, _ in got[:2]] == [(b".", 1), (b"..", 1)]
 
 
+def answered_at_once(call) -> bool:
+    """Is the call over at its first step? If so it cannot hang, and needs no deadline."""
+    try:
+        call.send(None)
+    except StopIteration:
+        return True
+    call.close()
+    return False
+
+
+async def test_what_is_at_hand_of_a_folder_is_told_without_waiting_and_the_rest_within_the_deadline(
+    ops: Operations, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, expect_logs, nursery: trio.Nursery
+) -> None:
+    expect_logs("no answer within 7 s")
+    Kernel(ops, monkeypatch, room=1)
+    store.page_entries = 2
+    store.folder("/s/d")
+    names = store.files("/s/d", 4)
+    number = await find(ops, b"s", b"d")
+    at_hand = ops.fs.has_entries_at_hand
+
+    async def first_page() -> None:
+        await ops.fs.readdir(fh, 0)
+
+    assert answered_at_once(ops.opendir(number, CTX))
+    fh = await ops.opendir(number, CTX)
+    assert not at_hand(fh, 0)
+    gate = store.gate("list_dir", "/s/d")
+    assert await errno_of(ops.readdir(fh, 0, [])) == errno.ETIMEDOUT
+
+    rest = store.gate("page", "/s/d", skip=1)
+    gate.open()
+    nursery.start_soon(first_page)
+    await trio.testing.wait_all_tasks_blocked()
+    assert at_hand(fh, 1)
+    assert answered_at_once(ops.fs.readdir(fh, 1))
+    assert not at_hand(fh, 2)
+    assert await errno_of(ops.readdir(fh, 4, [])) == errno.ETIMEDOUT
+
+    rest.open()
+    assert await ops.fs.readdir(fh, 2)
+    await trio.testing.wait_all_tasks_blocked()
+    for position in (0, 1, len(names), len(names) + 1):
+        assert at_hand(fh, position)
+        assert answered_at_once(ops.readdir(fh, position and position + 2, []))
+
+    store.gate("list_dir", "/s/d")
+    await trio.sleep(TTL)
+    assert at_hand(fh, 3), "of the list that the handle began to read"
+    assert not at_hand(fh, 0)
+    assert answered_at_once(ops.releasedir(fh))
+
+
 # ----- refusals -------------------------------------------------------------------------------------------------
 
 
