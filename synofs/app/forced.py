@@ -27,7 +27,7 @@ SHOWN = 3
 def end(entry: MountEntry) -> list[str]:
     """Unmount without waiting for anything. Returns what was done and what is left, line by line.
 
-    Raises `DAEMON_GONE` (nothing was done then), `NOT_YOURS`, `UNMOUNT_REFUSED`.
+    Raises `NOT_YOURS`, `UNMOUNT_REFUSED`.
     """
     try:
         with ControlClient.connect(entry) as daemon:
@@ -41,9 +41,18 @@ def end(entry: MountEntry) -> list[str]:
             unmount(entry.mountpoint, lazy=True)
             return left
     except Failure as failure:
+        if failure.problem is Problem.DAEMON_GONE:
+            return [_clear(entry)]
         if failure.problem is not Problem.NO_ANSWER:
             raise
         return _end_hanging(entry, None)  # not even the connection was taken
+
+
+def _clear(entry: MountEntry) -> str:
+    """A thread that was killed while it waited in the kernel for a folder holds the connection all the same, and with
+    it whoever waits for an answer."""
+    unmount(entry.mountpoint, lazy=True, force=not abort(entry))
+    return f"cleared {entry.mountpoint}, whose synofs process had ended"
 
 
 def _end_hanging(entry: MountEntry, daemon: ControlClient | None) -> list[str]:

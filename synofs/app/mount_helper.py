@@ -22,7 +22,7 @@ from synofs.app.control import ControlClient
 from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.launch import prepare, start_daemon
-from synofs.app.mounts import MountEntry, find_mount, is_dead, list_mounts, unmount
+from synofs.app.mounts import find_mount, is_dead, list_mounts, unmount
 from synofs.app.order import Order
 
 DONE, WRONG_CALL, MACHINE_FAILED, INTERRUPTED, MOUNT_FAILED = 0, 1, 2, 8, 32
@@ -139,7 +139,7 @@ def unmount_call(arguments: Sequence[str]) -> str | None:
     if entry is None:
         raise Failure(Problem.NOT_MOUNTED, mountpoint=call.folder)
     if call.force:
-        return _unmount_by_force(entry)
+        return "\n".join(forced.end(entry))
     if call.lazy or is_dead(entry.mountpoint):
         unmount(entry.mountpoint, lazy=True)
         return None
@@ -155,16 +155,6 @@ def unmount_call(arguments: Sequence[str]) -> str | None:
             raise
         unmount(entry.mountpoint)  # it cannot be asked, but it waits for uploads by itself before it ends
     return None
-
-
-def _unmount_by_force(entry: MountEntry) -> str:
-    try:
-        return "\n".join(forced.end(entry))
-    except Failure as failure:
-        if failure.problem is not Problem.DAEMON_GONE:
-            raise
-        unmount(entry.mountpoint, lazy=True)
-        return ""
 
 
 def _flush(daemon: ControlClient) -> None:

@@ -175,7 +175,7 @@ def umount(
         if is_dead(entry.mountpoint):
             _clear(entry)
         else:
-            unmount(entry.mountpoint, lazy=force)
+            unmount(entry.mountpoint)
 
 
 def wait_for_uploads(daemon: ControlClient, seconds: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from synofs.app import forced
+from synofs.app.errors import Problem
 from synofs.app.mounts import MountEntry
 from tests.integration.cli.conftest import COMMAND, PASSWORD, Nas, Synofs, running_nas, until
 from tests.integration.cli.test_notices import faults
@@ -68,6 +69,16 @@ def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(
     until(lambda: (own_nas.folder / "unsent").exists())
     assert synofs("umount", synofs.mountpoint).code == 0
     assert (own_nas.folder / "unsent").read_text() == "safe here"
+
+
+@pytest.mark.parametrize("words", ["synofs umount --force", "umount.synofs -f"])
+def test_a_process_that_was_killed_is_cleared_away(words: str, own_nas: Nas, synofs: Synofs) -> None:
+    synofs.mount(own_nas)
+    os.kill(synofs.status()["pid"], signal.SIGKILL)
+    until(lambda: synofs("status", synofs.mountpoint).code == Problem.DAEMON_GONE.exit_code)
+    done = unmount_by(words, synofs.mountpoint)
+    assert (done.returncode, "whose synofs process had ended" in done.stderr) == (0, True)
+    assert not synofs.is_mounted()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount fusectl")
