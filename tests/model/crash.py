@@ -4,7 +4,8 @@ A trial: writers append numbered records to files and make new ones; each acknow
 that returned) is reported through a pipe before the next step. At a random moment the daemon gets SIGKILL. The next
 mount recovers, and when it has flushed, the NAS is compared with what was acknowledged: every acknowledged record has
 to be there, in order and whole. A third program saves documents as editors do, and makes, renames and removes files:
-each document is at its last acknowledged save, what was removed stays away, and nobody finds a conflict.
+each document is at its last acknowledged save, what was removed stays away, and nobody finds a conflict. A fourth one
+empties files and writes them anew, while they are being sent.
 
 `python -m tests.model.crash --trials 500` runs it alone and prints the numbers.
 """
@@ -83,6 +84,37 @@ except OSError as error:
 """
 
 
+# Reports "emptied name number" before and "rewritten name number" after it has written a file anew. A thread has it
+# sent meanwhile.
+REWRITER = r"""
+import os, sys, random, threading, time
+root, who, seed = sys.argv[1:]
+rng = random.Random(seed)
+def say(*words): os.write(1, (" ".join(map(str, words)) + "\n").encode())
+def send():
+    try:
+        while True:
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+    except OSError:
+        pass
+try:
+    for number in range(100000):
+        name = f"{who}-note{number // 20}"
+        path = os.path.join(root, name)
+        say("emptied", name, number)
+        with open(path, "wb") as file:
+            file.write(f"{name} {number:08d}\n".encode() * 5000)
+        say("rewritten", name, number)
+        if not number:
+            threading.Thread(target=send).start()
+        time.sleep(rng.choice((0, 0, 0.01, 0.05)))
+except OSError as error:
+    say("stopped", error.errno)
+"""
+
+
 @dataclass
 class Tally:
     trials: int = 0
@@ -99,14 +131,20 @@ ANSWERS = frozenset({"written", "synced", "closed"})
 class Writers:
     """Some writer processes and what they were told is safe: by `answers`, and by renames and removals."""
 
-    def __init__(self, root: Path, count: int, seed: str, answers: frozenset[str] = ANSWERS) -> None:
+    def __init__(
+        self, root: Path, count: int, seed: str, answers: frozenset[str] = ANSWERS, *, rewrite: bool = False
+    ) -> None:
         self._answers = answers
         self.last: dict[str, int] = {}  # file -> number of its last acknowledged record
         self.saved: dict[str, int] = {}  # document -> number of its last acknowledged save
         self.removed: set[str] = set()
+        self.emptied: dict[str, int] = {}  # file -> number of the last time that it was begun anew
+        self.rewritten: dict[str, int] = {}  # file -> the same, of those that were acknowledged
         self.acknowledged = 0
         self._processes = [python(WRITER, str(root), f"w{number}", f"{seed}-{number}") for number in range(count)]
         self._processes.append(python(SAVER, str(root), "s", f"{seed}-s"))
+        if rewrite:
+            self._processes.append(python(REWRITER, str(root), "r", f"{seed}-r"))
         self._threads = [threading.Thread(target=self._listen, args=(process,)) for process in self._processes]
         for thread in self._threads:
             thread.start()
@@ -119,6 +157,11 @@ class Writers:
                     self.acknowledged += what == "written"
                 case ["saved", name, number]:
                     self.saved[name] = int(number)
+                    self.acknowledged += 1
+                case ["emptied", name, number]:
+                    self.emptied[name] = int(number)
+                case ["rewritten", name, number]:
+                    self.rewritten[name] = int(number)
                     self.acknowledged += 1
                 case ["removed", name]:
                     self.removed.add(name)
@@ -167,6 +210,21 @@ def lost_saves(served: Path, saved: dict[str, int], removed: set[str]) -> list[s
     return lost + [f"{path.name}: a conflict" for path in served.iterdir() if "(conflict" in path.name]
 
 
+def lost_rewrites(served: Path, emptied: dict[str, int], rewritten: dict[str, int]) -> list[str]:
+    """Files that are neither at their last acknowledged content nor at a beginning of the one that was under way."""
+    lost = []
+    for name, begun in sorted(emptied.items()):
+        found = (served / name).read_bytes() if (served / name).exists() else None
+        done = rewritten.get(name)
+        known = [f"{name} {number:08d}\n".encode() * 5000 for number in (begun, done) if number is not None]
+        if found is None:
+            if done is not None:
+                lost.append(f"{name}: the file is not there")
+        elif found not in known and (begun == done or not known[0].startswith(found)):
+            lost.append(f"{name}: {len(found)} bytes of {found[:40]!r} are there, {done} was acknowledged")
+    return lost
+
+
 def run(folder: Path, trials: int, seed: int, *options: str, kills_per_check: int = 10) -> Tally:
     """`trials` kills; every `kills_per_check` of them everything is flushed and compared."""
     rng = random.Random(seed)
@@ -181,6 +239,7 @@ def run(folder: Path, trials: int, seed: int, *options: str, kills_per_check: in
             for name, writers in unchecked.items():
                 lost = lost_records(served / name, writers.last)
                 lost += lost_saves(served / name, writers.saved, writers.removed)
+                lost += lost_rewrites(served / name, writers.emptied, writers.rewritten)
                 tally.lost += [f"{name}/{text}" for text in lost]
     return tally
 
@@ -188,8 +247,8 @@ def run(folder: Path, trials: int, seed: int, *options: str, kills_per_check: in
 def one_kill(mount: LiveMount, folder: str, rng: random.Random, tally: Tally) -> Writers:
     """Returns what was acknowledged in `folder` before the daemon was killed. The mount is up again then."""
     (mount.root / folder).mkdir()
-    writers = Writers(mount.root / folder, count=2, seed=f"{rng.random()}")
-    time.sleep(rng.uniform(0.03, 0.2))
+    writers = Writers(mount.root / folder, count=2, seed=f"{rng.random()}", rewrite=True)
+    time.sleep(rng.uniform(0.03, rng.choice((0.2, 0.2, 0.8))))
     mount.kill()
     writers.finish()
     tally.trials += 1
