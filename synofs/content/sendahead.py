@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import logging
 import posixpath
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from typing import BinaryIO
 
 import trio
 
 from synofs.content.headstart import HeadStart
 from synofs.content.hidden import HiddenFolders
+from synofs.content.slicetrial import HiddenFile, SliceTrial
 from synofs.content.stagedfile import StagedFile
 from synofs.remote import (
     BeginningLost,
@@ -40,9 +39,6 @@ from synofs.remote import (
 log = logging.getLogger(__name__)
 
 
-_TRIAL = b"abc"
-
-
 @dataclass(frozen=True, slots=True)
 class SendAheadOptions:
     from_bytes: int = 16 * 1024**2  # a smaller file is sent in one request
@@ -52,16 +48,23 @@ class SendAheadOptions:
 
 class SendAhead:
     def __init__(
-        self, store: RemoteStore, hidden: HiddenFolders, may_send: Callable[[int], bool], options: SendAheadOptions
+        self,
+        store: RemoteStore,
+        hidden: HiddenFolders,
+        hidden_file: HiddenFile,
+        may_send: Callable[[int], bool],
+        options: SendAheadOptions,
     ) -> None:
         """`may_send`: uploads are not held up, and the NAS has room for so many bytes that may turn out useless."""
         self._store = store
         self._hidden = hidden
+        self._hidden_file = hidden_file
         self._may_send = may_send
         self._options = options
         self._nursery: trio.Nursery | None = None
-        self._trial = trio.Lock()
-        self._takes_slices: bool | None = None  # None: not known yet
+        self._heads: set[HeadStart] = set()  # of files that are being written
+        self._trial: SliceTrial | None = None  # under way, or passed
+        self._takes_slices = True  # as far as is known
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as self._nursery:
@@ -79,19 +82,24 @@ class SendAhead:
 
     def _may_begin(self, staged: StagedFile) -> bool:
         whole = staged.complete and not staged.unlinked and not staged.frozen and staged.attempt is None
-        return whole and self._takes_slices is not False and self._nursery is not None and self._may_send(staged.size)
+        return whole and self._takes_slices and self._nursery is not None and self._may_send(staged.size)
 
     async def _follow(self, staged: StagedFile, head: HeadStart) -> None:
         path = staged.path
         async with AsyncExitStack() as stack:
             stack.callback(head.idle.set)
+            self._heads.add(head)
+            stack.callback(self._heads.discard, head)
             try:
                 with head.scope:
                     source = stack.enter_context(staged.open_source())
+                    trial = self._trial_in(posixpath.dirname(path))
                     target = await self._place(stack, path, staged)
                     head.upload = self._store.begin_upload(target, overwrite=staged.base is not None)
-                    if head.upload is not None and await self._is_possible(path):
+                    if head.upload is not None:
+                        await trial.may_begin()
                         await self._send(staged, head, head.upload, source, path)
+                        await trial.passed()
             except RemoteError as error:
                 head.void()
                 self._judge(path, error)
@@ -111,26 +119,22 @@ class SendAhead:
         folder, name = posixpath.split(path)
         return f"{await stack.enter_async_context(self._hidden.use(folder))}/{name}"
 
-    async def _is_possible(self, path: str) -> bool:
-        """Does this NAS put together a file that grew after its first slice? It is not documented: tried once in a
-        mount, out of sight. A NAS that knows no slices would take the first one for the whole file."""
-        async with self._trial:
-            if self._takes_slices is None:
-                self._takes_slices = await self._try(posixpath.dirname(path))
-                log.debug("files are put together from slices: %s", self._takes_slices)
-        return self._takes_slices
+    def _trial_in(self, folder: str) -> SliceTrial:
+        """The trial that this mount makes once. One that was cut off is made again."""
+        if self._trial is None:
+            self._trial = SliceTrial(self._store, self._hidden_file)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._try, self._trial, folder)
+        return self._trial
 
-    async def _try(self, folder: str) -> bool:
-        source, moment = BytesIO(_TRIAL), time.time_ns()
-        async with self._hidden.use(folder) as hidden:
-            path = f"{hidden}/slices"
-            trial = self._store.begin_upload(path, overwrite=True)
-            if trial is None:
-                return False
-            await trial.append(source, 1, 2, moment)
-            await trial.finish(source, len(_TRIAL), moment)
-            (entry,) = await self._store.get_entries([path])
-        return entry is not None and entry.size == len(_TRIAL)
+    async def _try(self, trial: SliceTrial, folder: str) -> None:
+        await trial.run(folder)
+        log.debug("files are put together from slices: %s", trial.error or "yes")
+        if trial.error is not None:
+            self._trial = None
+            self._judge(folder, trial.error)
+            for head in list(self._heads):
+                head.void()
 
     async def _send(
         self, staged: StagedFile, head: HeadStart, upload: GrowingUpload, source: BinaryIO, path: str
@@ -150,6 +154,7 @@ class SendAhead:
     def _judge(self, path: str, error: RemoteError) -> None:
         log.debug("%s: it is sent as a whole when it is closed: %s", path, error)
         about_the_file = isinstance(error, Exists | NoSpace | QuotaExceeded | PermissionDenied | NotFound)
-        if isinstance(error, BeginningLost) or not (error.temporary or about_the_file):
+        final = isinstance(error, BeginningLost) or not (error.temporary or about_the_file)
+        if final and self._takes_slices:
             self._takes_slices = False
             log.info("this NAS does not take files in slices; big files are sent when they are closed: %s", error)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import posixpath
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -42,6 +43,17 @@ class Leftovers:
         """A name, never used before, for a file that is unlinked but open."""
         return f"{HIDDEN_PREFIX}gone-{self._client}-{number:x}-{time.time_ns():x}"
 
+    @asynccontextmanager
+    async def hidden_file(self, folder: str) -> AsyncIterator[str]:
+        """The path of a file that is never shown. It is not removed before the end of the block."""
+        path = f"{folder}/{HIDDEN_PREFIX}{self._client}-try"
+        await self.add(path)
+        self.in_use.add(path)
+        try:
+            yield path
+        finally:
+            self.in_use.discard(path)
+
     async def add(self, path: str) -> None:
         if path not in self._known:
             self._known.add(path)
@@ -49,8 +61,8 @@ class Leftovers:
 
     def found(self, folder: str, entry: RemoteEntry) -> None:
         """A listing shows a hidden name. Perhaps it is one of ours that the journal has lost."""
-        own_folders = (f"{HIDDEN_PREFIX}{self._client}", f"{HIDDEN_PREFIX}{self._client}-mv")
-        ours = entry.name in own_folders or entry.name.startswith(f"{HIDDEN_PREFIX}gone-{self._client}-")
+        own, gone = f"{HIDDEN_PREFIX}{self._client}", f"{HIDDEN_PREFIX}gone-{self._client}-"
+        ours = entry.name in (own, f"{own}-mv", f"{own}-try") or entry.name.startswith(gone)
         stray = entry.name.startswith(f"{HIDDEN_PREFIX}upload-")
         clock = self._store.clock_seconds()  # the NAS's, as the file's: ours may be days away from it
         old = clock is not None and 0 < entry.ctime_ns < (clock - _STRAY_AFTER_SECONDS) * 1e9

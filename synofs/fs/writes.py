@@ -95,7 +95,9 @@ class Writes:
             lambda inode, error: self.uploads.refused(inode, error),
             WritebackOptions(in_flight=options.in_flight),
         )
-        self._sendahead = SendAhead(store, self.leftovers.uploads, self._may_send_ahead, options.sendahead)
+        self._sendahead = SendAhead(
+            store, self.leftovers.uploads, self.leftovers.hidden_file, self._may_send_ahead, options.sendahead
+        )
         self.dirty = DirtyFiles(table, self.queue)
         self.placing = NumberedLocks()
         self.patience = Patience(PatienceOptions(options.silent_seconds))

@@ -30,6 +30,7 @@ pytestmark = [in_virtual_time, pytest.mark.usefixtures("inline_disk")]
 FROM, SLICE, PIECE = 4000, 1000, 500
 CONTENT = revealing(10_000)
 NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+TRIAL = f"/s/{HIDDEN}-try"
 SEND_AHEAD = SendAheadOptions(from_bytes=FROM, slice_bytes=SLICE, ready_bytes=FROM)
 
 
@@ -142,11 +143,10 @@ async def test_slices_are_tried_out_of_sight_before_a_file_is_trusted_to_them(fr
     await fresh.names()
     nas.calls.clear()
     number = await begun(fresh)
-    assert nas.methods()[:5] == ["make_dir", "append", "finish", "get_entries", "append"]
-    assert nas.asked("append")[:2] == [f"/s/{HIDDEN}/slices", "/s/f"]
+    assert nas.asked("append")[:2] == [TRIAL, "/s/f"]
     await fresh.close(number)
     await fresh.close(await begun(fresh, "/s/g"))
-    assert nas.asked("append").count(f"/s/{HIDDEN}/slices") == 1
+    assert nas.asked("append").count(TRIAL) == 1
     await trio.sleep(60)
     assert nas.files() == {"/s/f": CONTENT, "/s/g": CONTENT}  # and nothing is left of the trial
 
@@ -154,11 +154,41 @@ async def test_slices_are_tried_out_of_sight_before_a_file_is_trusted_to_them(fr
 @pytest.mark.parametrize("knows", ["nothing of slices", "the first size only"])
 async def test_a_nas_that_does_not_put_slices_together_gets_whole_files_only(fresh: Rig, nas: Nas, knows: str) -> None:
     nas.slices = knows
-    await fresh.close(await begun(fresh))
+    number = await begun(fresh)
+    assert fresh.visible() == {}
+    await fresh.close(number)
     await fresh.close(await begun(fresh, "/s/g"))
-    assert {os.path.dirname(path) for path in nas.asked("append")} == {f"/s/{HIDDEN}"}
+    assert "/s/g" not in nas.asked("append")
     assert nas.asked("upload") == ["/s/f", "/s/g"]
     assert await fresh.flushed() == {"/s/f": CONTENT, "/s/g": CONTENT}
+
+
+async def test_a_file_goes_once_a_first_slice_stays_out_of_sight_and_nothing_of_it_counts_before_the_trial_is_over(
+    fresh: Rig, nas: Nas
+) -> None:
+    gate = nas.gate("finish")
+    number = await begun(fresh)
+    assert nas.count("append") > 2
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fresh.close, number)
+        await gate.reached.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert nas.asked("finish") == [TRIAL]
+        gate.open()
+    assert nas.asked("finish") == [TRIAL, "/s/f"]
+    assert fresh.visible() == {"/s/f": CONTENT}
+
+
+async def test_a_trial_that_fails_ends_the_slices_that_are_on_their_way(fresh: Rig, nas: Nas) -> None:
+    nas.slices = "the first size only"
+    trial = nas.gate("finish")
+    gate = nas.gate("append", skip=1)
+    number = await begun(fresh)
+    assert gate.reached.is_set()
+    trial.open()
+    await fresh.close(number)  # though the gate was never opened
+    assert nas.asked("upload") == ["/s/f"]
+    assert fresh.visible() == {"/s/f": CONTENT}
 
 
 async def test_a_trial_that_was_cut_off_is_tried_again_with_the_next_file(fresh: Rig, nas: Nas) -> None:
