@@ -7,7 +7,7 @@ Crash safety, in the order of steps:
    (up to here nothing has waited for the disk: it survives SIGKILL, and a loss of power once step 4 is done);
 3. a write to an incomplete file is followed by a record in its range log, so that recovery knows which bytes are
    ours; a torn record at the end belongs to a write that was not acknowledged;
-4. `seal` (close, fsync) makes data, range log and row durable;
+4. `seal` (close, fsync) makes data, range log and row durable; of the row its label will do, if that says as much;
 5. at the end the row goes first, and the data file when that is durable: a row without bytes is a loss to report.
    Bytes without a row are adopted, unless their label says that nobody wants them. Where the local disk is too full
    for the journal to forget a row, the data file goes all the same: old content must not be sent after a crash.

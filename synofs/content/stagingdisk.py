@@ -70,7 +70,7 @@ def _nothing() -> None:
 class _Job(Generic[_T]):
     """Work for the one thread, and how it ended."""
 
-    __slots__ = ("after", "args", "awaited", "ended", "error", "instead", "result", "work")
+    __slots__ = ("after", "args", "awaited", "durable", "ended", "error", "instead", "result", "work")
 
     def __init__(
         self,
@@ -79,11 +79,13 @@ class _Job(Generic[_T]):
         after: Callable[[], None],
         *,
         awaited: bool,
+        durable: bool = True,
         instead: Callable[[], None] = _nothing,
     ) -> None:
         self.work = work
         self.args = args
         self.awaited = awaited
+        self.durable = durable
         self.instead = instead  # what follows when it failed
         self.after = after  # what follows when the work is durable
         self.ended = False
@@ -113,13 +115,15 @@ class StagingDisk:
         self,
         work: Callable[..., _T],
         *args: object,
+        durable: bool = True,
         after: Callable[[], None] = _nothing,
         instead: Callable[[], None] = _nothing,
     ) -> _T:
         """Run short disk work in order, together with what waits at the same time. What it wrote into the journal is
         durable on return, and before `after` is called; `instead` if it failed, or was done and cannot be made durable.
+        Without `durable` it survives the end of this process, and a loss of power once something later is durable.
         Cancelled only before it has begun."""
-        job = _Job(work, args, after, awaited=True, instead=instead)
+        job = _Job(work, args, after, awaited=True, durable=durable, instead=instead)
         self._jobs.append(job)
         try:
             async with self._turn:
@@ -141,12 +145,12 @@ class StagingDisk:
         after: Callable[[], None] = _nothing,
         instead: Callable[[], None] = _nothing,
     ) -> _T:
-        """The same for work that waits for no disk, and need not be durable on return: it survives the end of this
-        process, and a loss of power once something later is durable. Done at once, if the journal is free."""
+        """The same for work that waits for no disk, and need not be durable on return. Done at once, if the journal is
+        free."""
         if self._jobs or self._turn.locked():
-            return await self.run(work, *args, after=after, instead=instead)
-        job = _Job(work, args, after, awaited=True, instead=instead)
-        self._run_all([job], durable=False)
+            return await self.run(work, *args, durable=False, after=after, instead=instead)
+        job = _Job(work, args, after, awaited=True, durable=False, instead=instead)
+        self._run_all([job])
         return job.outcome()
 
     def later(
@@ -193,9 +197,9 @@ class StagingDisk:
     async def _in_thread(self, work: Callable[..., _T], *args: object) -> _T:
         return await trio.to_thread.run_sync(work, *args, limiter=self._thread)
 
-    def _run_all(self, jobs: list[_Job[Any]], *, durable: bool = True) -> None:
+    def _run_all(self, jobs: list[_Job[Any]]) -> None:
         try:
-            with self.journal.together(durable=durable):
+            with self.journal.together(durable=any(job.durable for job in jobs)):
                 if len(jobs) == 1:
                     self._run_alone(jobs[0])
                 else:
@@ -303,9 +307,13 @@ class StagingDisk:
         return fd
 
     @staticmethod
-    def label(file: int | str, label: Label) -> None:
-        with contextlib.suppress(OSError):  # some filesystems have no user attributes; the journal has it all
+    def label(file: int | str, label: Label) -> bool:
+        """False: some filesystems have no user attributes. The journal has it all."""
+        try:
             os.setxattr(file, _ATTRIBUTE, label.encoded())
+        except OSError:
+            return False
+        return True
 
     @staticmethod
     def label_of(path: str) -> Label | None:

@@ -105,6 +105,8 @@ def _use_older(disk: StagingDisk, staged: StagedFile, name: str) -> None:
 
 def reopen(disk: StagingDisk, row: Row) -> StagedFile:
     """The staged file of a row. Raises `StagedFileDamaged` if acknowledged bytes are missing."""
+    if row.mtime_ns is None and (label := disk.label_of(disk.data_path(row.data))) is not None:
+        row = replace(row, mtime_ns=label.mtime_ns)  # the row is older than the first seal
     fds = [disk.open_data(row.data)]
     try:
         left = os.fstat(fds[0]).st_size

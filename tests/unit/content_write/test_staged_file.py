@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -266,17 +267,66 @@ def disk_waits(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return waits
 
 
-async def test_beginning_a_file_waits_for_no_disk_and_sealing_it_does(
-    area: StagingArea, disk_waits: list[bool]
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which files have been waited for, but for the journal's."""
+    names: list[str] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        names.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return names
+
+
+async def test_beginning_a_file_waits_for_no_disk_and_its_first_seal_for_its_labelled_data_and_its_name(
+    area: StagingArea, disk_waits: list[bool], synced: list[str]
 ) -> None:
+    synced.clear()  # of opening the area
     staged = await area.stage("/s/f", None, empty=True)
-    assert disk_waits == [False]
+    assert (disk_waits, synced) == ([False], [])
     assert [row.path for row in area.journal.rows()] == ["/s/f"]
     await staged.write(0, b"bytes")
     await staged.seal()
-    assert disk_waits == [False, True]
+    assert (disk_waits, synced) == ([False, False], [staged.data_name, "staging"])
     await area.stage("/s/g", None, empty=True)
-    assert disk_waits == [False, True, False]
+    assert disk_waits == [False, False, False]
+
+
+async def test_a_seal_waits_for_the_journal_if_it_knows_more_than_the_label(
+    area: StagingArea, disk_waits: list[bool]
+) -> None:
+    async def waits_for_the_journal(staged: StagedFile) -> bool:
+        await staged.write(0, b"more")
+        disk_waits.clear()
+        await staged.seal()
+        return disk_waits == [True]
+
+    again = await area.stage("/s/again", None, empty=True)
+    assert not await waits_for_the_journal(again)
+    assert await waits_for_the_journal(again)
+    emptied = await area.stage("/s/emptied", BASE_VERSION, empty=True)
+    assert not await waits_for_the_journal(emptied)
+    assert await waits_for_the_journal(await area.stage("/s/ambiguous", BASE_VERSION, empty=True, base_md5="0" * 32))
+    assert await waits_for_the_journal(await area.stage("/s/edit", BASE_VERSION, empty=False))
+    doubtful = await area.stage("/s/doubtful", None, empty=True)
+    await doubtful.note_attempt("/s/doubtful")
+    assert await waits_for_the_journal(doubtful)
+
+
+async def test_a_seal_waits_for_the_journal_if_the_data_cannot_be_labelled(
+    area: StagingArea, disk_waits: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no attributes here")
+
+    monkeypatch.setattr(os, "setxattr", refused)
+    staged = await area.stage("/s/f", None, empty=True)
+    await staged.write(0, b"bytes")
+    await staged.seal()
+    assert disk_waits[-1]
 
 
 async def test_a_file_is_begun_although_the_journal_is_busy(area: StagingArea, disk_waits: list[bool]) -> None:
@@ -289,7 +339,7 @@ async def test_a_file_is_begun_although_the_journal_is_busy(area: StagingArea, d
         assert disk_waits == []
         gate.set()
     assert [row.path for row in area.journal.rows()] == ["/s/f"]
-    assert disk_waits == [True, True]
+    assert disk_waits == [True, False]
 
 
 async def test_one_failure_takes_back_nothing_of_the_others(area: StagingArea) -> None:

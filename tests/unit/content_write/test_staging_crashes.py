@@ -176,6 +176,44 @@ async def test_without_a_journal_every_file_is_adopted(
     await check(story, open_area, lose_journal)
 
 
+@pytest.mark.parametrize("base", [None, VERSION], ids=["new", "emptied"])
+@pytest.mark.parametrize("kept", ["nothing", "its beginning", "all"])
+async def test_after_a_loss_of_power_what_was_closed_is_there_whatever_the_journal_kept_of_it(
+    open_area: Areas, tmp_path: Path, expect_logs: Callable[..., None], kept: str, base: Fingerprint | None
+) -> None:
+    """The data and their label were waited for; of the journal there is what its last durable commit left, or more."""
+    if kept == "nothing":
+        expect_logs(ADOPTED)
+    root = tmp_path / "synofs-v1" / "test"
+    journals: dict[str, dict[str, bytes]] = {}
+
+    def keep(name: str) -> None:
+        journals[name] = {file.name: file.read_bytes() for file in root.glob("journal.db*")}
+
+    area = await open_area()
+    keep("nothing")
+    staged = await area.stage("/s/f", base, empty=True)
+    keep("its beginning")
+    await staged.write(0, b"precious")
+    await staged.set_mtime(7 * 10**9)
+    await staged.seal()
+    keep("all")
+    after = tmp_path / "after"
+    shutil.copytree(root, after / "synofs-v1" / "test", ignore=shutil.ignore_patterns("journal.db*", "lock"))
+    for name, content in journals[kept].items():
+        (after / "synofs-v1" / "test" / name).write_bytes(content)
+    (found,) = (await open_area(after)).files.values()
+    assert (found.path, found.base, found.effective_mtime_ns) == ("/s/f", base, 7 * 10**9)
+    assert bytes(await found.read(0, 100, fetch)) == b"precious"
+    await found.write(0, b"previous")
+    await found.seal()
+    again = tmp_path / "again"
+    shutil.copytree(after, again, ignore=shutil.ignore_patterns("lock"))
+    (found,) = (await open_area(again)).files.values()
+    assert found.effective_mtime_ns > 7 * 10**9
+    assert bytes(await found.read(0, 100, fetch)) == b"previous"
+
+
 async def test_a_refused_file_is_never_lost_between_staging_and_recovery(
     story: Story, open_area: Areas, expect_logs: Callable[..., None]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from synofs.content.journal import Journal
+from synofs.content.stagingdisk import StagingDisk
 from synofs.fs.errors import AccessDenied, EntryExists
 from synofs.fs.writes import WriteMode
 from synofs.remote import (
@@ -157,21 +158,28 @@ async def test_what_was_only_created_or_emptied_is_on_the_local_disk_when_it_is_
     rig: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nas.file("/s/old", b"old")
-    levels: list[int] = []
-    commit = Journal._commit
+    waited_for: list[str] = []  # of each data file, and of the journal
+    commit, fsync = Journal._commit, os.fsync
 
-    def watched(journal: Journal) -> None:
-        levels.append(journal.db.execute("PRAGMA synchronous").fetchone()[0])
+    def committed(journal: Journal) -> None:
+        if journal.db.execute("PRAGMA synchronous").fetchone()[0] == FULL:
+            waited_for.append("journal")
         commit(journal)
 
-    monkeypatch.setattr(Journal, "_commit", watched)
+    def synced(fd: int) -> None:
+        fsync(fd)
+        label = StagingDisk.label_of(os.readlink(f"/proc/self/fd/{fd}"))
+        waited_for.append(label.path if label is not None else "names")
+
+    monkeypatch.setattr(Journal, "_commit", committed)
+    monkeypatch.setattr(os, "fsync", synced)
     for path in ("/s/new", "/s/old"):
         number = await rig.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        assert FULL not in levels, "open(2) waits for no disk"
+        assert waited_for == [], "open(2) waits for no disk"
         await rig.fs.flush(number)
-        assert levels[-1] == FULL
+        assert waited_for == [path, "names"]
         assert nas.count("upload") == 0
-        levels.clear()
+        waited_for.clear()
 
 
 async def test_an_empty_file_is_sent_when_its_last_handle_is_closed(rig: Rig, nas: Nas) -> None:
