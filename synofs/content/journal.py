@@ -94,18 +94,29 @@ class Row:
         return replace(self, base_size=size, base_mtime_ns=mtime_ns, base_md5=md5)
 
 
-def new_row(file_id: str, path: str, data: str, *, size: int, created: float) -> Row:
-    """A row of a file that is whole and new."""
+def new_row(
+    file_id: str,
+    path: str,
+    data: str,
+    *,
+    size: int,
+    created: float,
+    base: Fingerprint | None = None,
+    base_md5: str | None = None,
+    complete: bool = True,
+) -> Row:
+    """A row of a file that nobody has closed yet."""
+    base_size, base_mtime_ns = base or (None, None)
     return Row(
         id=file_id,
         path=path,
         data=data,
         size=size,
         mtime_ns=None,
-        base_size=None,
-        base_mtime_ns=None,
-        base_md5=None,
-        complete=True,
+        base_size=base_size,
+        base_mtime_ns=base_mtime_ns,
+        base_md5=base_md5,
+        complete=complete,
         log_bytes=0,
         attempted=None,
         attempted_sent=None,
@@ -134,6 +145,7 @@ class Changes:
 
 
 _COLUMNS = [column.name for column in fields(Row)]
+_INSERT = f"INSERT OR REPLACE INTO files ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _CHECKPOINT_PAGES = 1000  # SQLite's default
 _PATHS = frozenset({"path", "data", "attempted"})
 
@@ -201,9 +213,7 @@ class Journal:
         return [_row(values) for values in found]
 
     def insert(self, row: Row) -> None:
-        values = [_value(column, getattr(row, column)) for column in _COLUMNS]
-        marks = ", ".join("?" * len(_COLUMNS))
-        self._do(f"INSERT OR REPLACE INTO files ({', '.join(_COLUMNS)}) VALUES ({marks})", values)
+        self._do(_INSERT, [_value(column, getattr(row, column)) for column in _COLUMNS])
 
     def update(self, file_id: str, **columns: object) -> None:
         self._do(*_update(file_id, columns))

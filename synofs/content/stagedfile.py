@@ -30,7 +30,7 @@ from synofs.content.headstart import HeadStart
 from synofs.content.journal import Row
 from synofs.content.quicklock import QuickLock
 from synofs.content.ranges import RangeSet
-from synofs.content.stagingdisk import Label, StagingDisk
+from synofs.content.stagingdisk import Label, StagingDisk, close_all, write_at
 from synofs.remote import Fingerprint
 
 _INLINE_WRITE_BYTES = 64 * 1024  # a write to the page cache of this size takes less time than the hop to a thread
@@ -197,7 +197,7 @@ class StagedFile:
     def _write_now(self, offset: int | None, data: bytes | memoryview) -> None:
         start = self._before_write(offset, len(data))
         try:
-            _pwrite(self._fd, start, data)
+            write_at(self._fd, start, data)
             self._note(start, start + len(data))
         except BaseException:
             self._undo_growth()
@@ -207,7 +207,7 @@ class StagedFile:
     async def _write_in_thread(self, offset: int | None, data: bytes | memoryview) -> None:
         start = self._before_write(offset, len(data))
         try:
-            await self._disk.run_bulk(_pwrite, self._fd, start, data)
+            await self._disk.run_bulk(write_at, self._fd, start, data)
             self._note(start, start + len(data))
         except BaseException:
             self._undo_growth()
@@ -389,7 +389,7 @@ class StagedFile:
                 self._need_open()
                 # Only what nobody has written, or cut off, meanwhile.
                 for gap_start, gap_end in self._missing(start, start + len(data)):
-                    _pwrite(self._fd, gap_start, data[gap_start - start : gap_end - start])
+                    write_at(self._fd, gap_start, data[gap_start - start : gap_end - start])
                     self._note(gap_start, gap_end)
 
     async def _mark_complete(self) -> None:
@@ -420,11 +420,15 @@ class StagedFile:
             fds = [os.dup(fd) for fd in (self._fd, self._log) if fd is not None]
             log_bytes = os.fstat(fds[1]).st_size if len(fds) > 1 else 0
             try:
+                label = self._label()
+                is_labelled = self._disk.label(fds[0], label)
                 if unsynced > _LONG_SYNC_BYTES:
                     await self._disk.run_bulk(os.fsync, fds[0])
-                seal = self._seal, fds, size, log_bytes, self._label(), self.columns()
-                if not await self._disk.run(*seal, durable=not label_tells_all) and label_tells_all:
-                    await self._disk.run(*seal)  # it cannot be labelled
+                if label_tells_all and is_labelled:
+                    await self._disk.run_short(self._sync, fds)
+                    await self._disk.run_quickly(self._save_seal, size, log_bytes, label, self.columns())
+                else:
+                    await self._disk.run(self._seal, fds, size, log_bytes, label, self.columns())
             finally:
                 for fd in fds:
                     os.close(fd)
@@ -445,16 +449,18 @@ class StagedFile:
         as_begun = not (self._is_sealed or self.unsaved) and self.attempt is None
         return as_begun and self.complete and self.base_md5 is None
 
-    def _seal(self, fds: list[int], size: int, log_bytes: int, label: Label, columns: dict[str, object]) -> bool:
-        """Returns whether the data file has its label."""
-        disk = self._disk
-        is_labelled = disk.label(fds[0], label)
+    def _seal(self, fds: list[int], size: int, log_bytes: int, label: Label, columns: dict[str, object]) -> None:
+        self._sync(fds)
+        self._save_seal(size, log_bytes, label, columns)
+
+    def _sync(self, fds: list[int]) -> None:
         for fd in fds:
             os.fsync(fd)
         if not self._name_synced:
-            disk.sync_names()
-        disk.journal.update(self.id, size=size, log_bytes=log_bytes, mtime_ns=label.mtime_ns, **columns)
-        return is_labelled
+            self._disk.sync_names()
+
+    def _save_seal(self, size: int, log_bytes: int, label: Label, columns: dict[str, object]) -> None:
+        self._disk.journal.update(self.id, size=size, log_bytes=log_bytes, mtime_ns=label.mtime_ns, **columns)
 
     # ----- for the upload ---------------------------------------------------------------------------------------
 
@@ -584,16 +590,3 @@ class StagedFile:
 def base_columns(base: Fingerprint | None, md5: str | None) -> dict[str, object]:
     size, mtime_ns = base if base is not None else (None, None)
     return {"base_size": size, "base_mtime_ns": mtime_ns, "base_md5": md5}
-
-
-def close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def _pwrite(fd: int, offset: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
-        view = view[count:]
-        offset += count

@@ -20,7 +20,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,8 +101,16 @@ class StagingArea:
         file_id = uuid.uuid4().hex
         complete = empty or base is None or base.size == 0
         kept_bytes = 0 if complete or base is None else base.size
-        row = new_row(file_id, path, self._disk.new_data_name(file_id), size=kept_bytes, created=time.time())
-        row = replace(row.with_base(base, base_md5), complete=complete)
+        row = new_row(
+            file_id,
+            path,
+            self._disk.new_data_name(file_id),
+            size=kept_bytes,
+            created=time.time(),
+            base=base,
+            base_md5=base_md5,
+            complete=complete,
+        )
         self.budget.reserve(kept_bytes)
         made: list[StagedFile] = []
 

@@ -5,8 +5,9 @@ Next to each data file lies what is needed to adopt it should the journal be los
 the path and the version that it started from, and for an edit its range log (`<data>.ranges`).
 
 Everything that may block goes to a thread: journal and names to one thread, in order; long work (copies, large
-writes, checksums) to a few others, so that it holds up nobody else's close. What waits for the one thread at the same
-time goes there together and into one transaction: one fsync of the journal for all of it.
+writes, checksums) to a few others, so that it holds up nobody else's close; making new files durable to a few more.
+What waits for the one thread at the same time goes there together and into one transaction: one fsync of the journal
+for all of it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _T = TypeVar("_T")
 _ATTRIBUTE = "user.synofs"
 _LOG_SUFFIX = ".ranges"
 _BULK_THREADS = 4
+_SHORT_THREADS = 4
 
 
 class Label(NamedTuple):
@@ -110,6 +112,7 @@ class StagingDisk:
         self._turn = QuickLock()  # held by whoever takes the waiting jobs to the thread
         self._left = trio.Event()  # set when there are jobs that nobody waits for
         self._bulk = trio.CapacityLimiter(_BULK_THREADS)
+        self._short = trio.CapacityLimiter(_SHORT_THREADS)
 
     async def run(
         self,
@@ -244,6 +247,11 @@ class StagingDisk:
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""
         return await trio.to_thread.run_sync(work, *args, limiter=self._bulk)
+
+    async def run_short(self, work: Callable[..., _T], *args: object) -> _T:
+        """Run short disk work that needs no order beside other such: long work holds it up as little as the journal
+        does. Never abandoned."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._short)
 
     # ----- names, not blocking ------------------------------------------------------------------------------------
 
@@ -381,3 +389,16 @@ def _copy_by_hand(source: int, target: int, position: int) -> None:
         reader.seek(position)
         writer.seek(position)
         shutil.copyfileobj(reader, writer, 1024 * 1024)
+
+
+def close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def write_at(fd: int, offset: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view = view[count:]
+        offset += count

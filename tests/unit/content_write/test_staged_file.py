@@ -189,7 +189,7 @@ async def test_fetched_bytes_do_not_cross_a_large_write_that_is_under_way(
 
     async def slowly(self: StagingDisk, work: Callable, *args: object) -> object:
         result = await run_bulk(self, work, *args)
-        if getattr(work, "__name__", "") == "_pwrite":
+        if getattr(work, "__name__", "") == "write_at":
             written.set()
             await fetched.wait()  # the bytes are in the file, and it does not know of them yet
         return result
@@ -242,6 +242,7 @@ async def test_what_waits_for_the_journal_at_the_same_time_is_committed_at_once(
     monkeypatch.setattr(Journal, "_commit", lambda self: (commits.append(1), commit(self)))
     files = [await area.stage(f"/s/{number}", None, empty=True) for number in range(100)]
     for staged in files:
+        await staged.seal()  # the first one does not wait for the journal
         await staged.write(0, b"bytes")
     commits.clear()
     async with trio.open_nursery() as nursery:
@@ -534,11 +535,14 @@ async def test_the_journal_knows_what_the_content_starts_from_before_it_changes(
     assert (row.base, row.base_md5, row.attempted, new.attempt) == (Fingerprint(1, 10**9), "md5", None, None)
 
 
+@pytest.mark.parametrize(("way", "seals"), [("run_short", 1), ("run_quickly", 1), ("run", 2)])
 async def test_a_base_that_comes_while_the_old_one_is_written_down_is_not_taken_for_saved(
-    new: StagedFile, area: StagingArea, monkeypatch: pytest.MonkeyPatch
+    new: StagedFile, area: StagingArea, monkeypatch: pytest.MonkeyPatch, way: str, seals: int
 ) -> None:
+    for _ in range(seals - 1):
+        await new.seal()
     await new.write(0, b"x")
-    run = StagingDisk.run
+    run = getattr(StagingDisk, way)
 
     async def slowly(self: StagingDisk, *args: object, **kwargs: object) -> object:
         result = await run(self, *args, **kwargs)
@@ -546,7 +550,7 @@ async def test_a_base_that_comes_while_the_old_one_is_written_down_is_not_taken_
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(StagingDisk, "run", slowly)
+        patch.setattr(StagingDisk, way, slowly)
         await new.seal()
     assert new.unsaved
     await new.write(0, b"y")
