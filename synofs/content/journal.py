@@ -28,7 +28,7 @@ from synofs.remote import Fingerprint
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY,         -- names the staged file and everything that belongs to it
@@ -64,6 +64,15 @@ CREATE TABLE IF NOT EXISTS leftovers (
     path BLOB PRIMARY KEY        -- hidden names on the NAS to be removed
 ) STRICT;
 """
+_UPGRADES = {
+    # 1 knew of one content that was sent before the last change.
+    1: """
+ALTER TABLE files ADD COLUMN attempted_sent TEXT;
+UPDATE files SET attempted_sent = attempted_size || ':' || attempted_md5 WHERE attempted_md5 IS NOT NULL;
+ALTER TABLE files DROP COLUMN attempted_size;
+ALTER TABLE files DROP COLUMN attempted_md5;
+""",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +201,9 @@ class Journal:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise JournalTooNew(f"{self._path} was written by a newer synofs (schema {version})")
-            db.executescript(_SCHEMA)
             if version != SCHEMA_VERSION:
-                db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                upgrades = "".join(_UPGRADES.get(old, "") for old in range(version or SCHEMA_VERSION, SCHEMA_VERSION))
+                db.executescript(f"BEGIN;{upgrades}{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
             db.execute(f"SELECT {', '.join(_COLUMNS)} FROM files LIMIT 0")
         except BaseException:
             db.close()

@@ -195,6 +195,19 @@ def test_a_newer_schema_is_left_alone(journal: Journal, path: Path) -> None:
     assert sqlite3.connect(path).execute("SELECT count(*) FROM files").fetchone() == (1,)
 
 
+def test_what_an_older_synofs_has_not_sent_yet_is_taken_over(journal: Journal, path: Path) -> None:
+    journal.insert(ROW)
+    journal.db.executescript("""
+        ALTER TABLE files DROP COLUMN attempted_sent;
+        ALTER TABLE files ADD COLUMN attempted_size INTEGER;
+        ALTER TABLE files ADD COLUMN attempted_md5 TEXT;
+        UPDATE files SET attempted_size = 3, attempted_md5 = 'abc';
+        PRAGMA user_version=1;
+    """)
+    assert reopened(journal, path).rows() == [replace(ROW, attempted_sent="3:abc")]
+    assert list(path.parent.glob("*.damaged-*")) == []
+
+
 def test_a_folder_that_cannot_be_written_is_no_damage(tmp_path: Path) -> None:
     missing = Journal(tmp_path / "nowhere" / "journal.db")
     with pytest.raises(JournalFailed):
