@@ -52,7 +52,7 @@ class ReaderOptions:
 class FileReader:
     """Reads of one open handle."""
 
-    __slots__ = ("_ahead_until", "_pattern", "_reader", "_reads", "content", "position")
+    __slots__ = ("_ahead_until", "_closed", "_pattern", "_reader", "_reads", "content", "position")
 
     def __init__(self, reader: Reader, content: FileContent, readahead: ReadAheadOptions) -> None:
         self._reader = reader
@@ -60,6 +60,7 @@ class FileReader:
         self._pattern = ReadAhead(content.size, readahead)
         self.position = 0  # the furthest end read so far
         self._ahead_until = 0
+        self._closed = False
         self._reads = 0  # under way
 
     @property
@@ -75,25 +76,29 @@ class FileReader:
     async def read(self, offset: int, length: int) -> bytes | memoryview:
         """Bytes [offset, offset + length), shorter only at the end of the file.
 
-        Raises `Changed` when the version that the handle pinned is no more, or the store's error.
+        Raises `Changed` when the version that the handle pinned is no more, or the store's error; `ValueError` after
+        `close`.
         """
+        if self._closed:
+            raise ValueError("a handle is read that was closed")
         content = self.content
         end = min(offset + length, content.size)
         if offset >= end:
             return b""
         if content.error is not None:
             raise content.error
-        if content.on_disk is None:
-            await self._reader.look_on_disk(content)
-        want = self._pattern.on_read(offset, end, self._reader.window_limit())
-        self.position = max(self.position, end)
-        self._ahead_until = want.end
-        self._reader.want(content, want.start, end, want.end)
         self._reads += 1
         try:
+            if content.on_disk is None:
+                await self._reader.look_on_disk(content)
+            want = self._pattern.on_read(offset, end, self._reader.window_limit())
+            self.position = max(self.position, end)
+            self._ahead_until = want.end
+            self._reader.want(content, want.start, end, want.end)
             return await self._reader.collect(content, offset, end)
         finally:
             self._reads -= 1
+            self._leave_when_done()
 
     def read_ahead(self, start: int) -> None:
         """The download of what comes before `start` is nearly over: go on, as far as the reader is expected to."""
@@ -102,7 +107,13 @@ class FileReader:
         self._reader.want(self.content, start, start, self._ahead_until)
 
     def close(self) -> None:
-        self._reader.leave(self.content, self)
+        """Reads that are under way go on."""
+        self._closed = True
+        self._leave_when_done()
+
+    def _leave_when_done(self) -> None:
+        if self._closed and not self._reads:
+            self._reader.leave(self.content, self)
 
 
 class Reader:
@@ -420,6 +431,10 @@ class Reader:
             self._keep(content, held.offset, held.data)
 
     def _keep(self, content: FileContent, offset: int, data: memoryview) -> None:
+        # What still comes of a download that was ended, or waited for its proof, is not of the content that has taken
+        # this one's place: that one believes its first download because the cache had nothing of it.
+        if content.error is not None or self._contents.get(content.key) is not content:
+            return
         self._cache.add(content.key, offset, data)
         if not self._is_settled(content.key.version):
             self._young.add(content.key)

@@ -50,12 +50,15 @@ def test_whatever_happens_a_handle_reads_its_version_or_an_error(size: int, rang
             version = store.version(PATH)
             self.file = reader.open(1, version, lambda: PATH)
             self.size = version.size
+            self.is_closed = False
             self.seen: set[int] = set()
 
     async def run() -> None:
         versions = 1
 
         async def read(handle: Open, where: float, length: int) -> None:
+            if handle.is_closed:
+                return
             offset = int(where * handle.size)
             try:
                 data = bytes(await handle.file.read(offset, length))
@@ -79,6 +82,7 @@ def test_whatever_happens_a_handle_reads_its_version_or_an_error(size: int, rang
                                 await trio.sleep(seconds)
                             case ("reopen", number):
                                 handles[number].file.close()
+                                handles[number].is_closed = True
                                 handles[number] = Open()
                             case ("change", growth):
                                 content = revealing(store.version(PATH).size + growth, versions)
