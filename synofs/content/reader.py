@@ -236,13 +236,14 @@ class Reader:
         if self._contents.get(content.key) is content:
             del self._contents[content.key]
 
-    def written_here(self, inode: int, version: Fingerprint, path: str, data: str) -> None:
-        """The bytes of this version were written here, and are in this file. What is cached is void: with times of
-        whole seconds, it may be called like the one before it."""
+    def written_here(self, inode: int, version: Fingerprint, path: str, data: str | None) -> None:
+        """The bytes of this version were written here; they are in the file `data`, if any is right. What is cached is
+        void: with times of whole seconds, it may be called like the one before it."""
         self._cache.drop(ContentKey(inode, version))
         if self._disk is not None:
             self._disk.forget(path)
-            self._disk.take_over(path, version, data)
+            if data is not None:
+                self._disk.take_over(path, version, data)
 
     def forget_paths(self, *paths: str) -> None:
         """What is at or below these paths is something else from now on: on the disk bytes are kept by path."""

@@ -67,7 +67,8 @@ class StagedFile:
         self.base_limit = 0 if row.complete or row.base is None else row.base.size
         self.present = RangeSet()
         self.generation = 0  # raised by each change
-        self.sent_generation = 0  # the NAS has this one
+        self.sent_generation = 0  # the NAS has this one; 0: nothing was sent
+        self._torn_generation = -1  # a write failed in this one, and may have left some of its bytes
         self.begun_generation = -1  # as open(2) has left it: new or cut to nothing
         self.frozen = False  # an upload reads the data file
         self.unsaved = False  # the journal does not know of `base`, or of what `attempt` has sent
@@ -104,6 +105,11 @@ class StagedFile:
     def to_be_sent(self) -> bool:
         """The NAS does not have the present content, and shall."""
         return not self.unlinked and self.sent_generation != self.generation
+
+    @property
+    def is_as_sent(self) -> bool:
+        """The data file has exactly what the NAS was sent."""
+        return 0 < self.sent_generation == self.generation != self._torn_generation
 
     def begun(self) -> None:
         """open(2) has made or emptied it. That is a change, and no reason to send it before anything is written."""
@@ -252,6 +258,7 @@ class StagedFile:
 
     def _undo_growth(self) -> None:
         """A write failed half-way: no stray bytes behind the end, and no reservation for them."""
+        self._torn_generation = self.generation
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self.size)
         self._release_beyond(self.size)

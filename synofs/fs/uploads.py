@@ -138,10 +138,19 @@ class Uploads:
     def finish(self, inode: Inode, staged: StagedFile) -> bool:
         """The inode is clean from here on, if the NAS has the present content and nobody is about to change it."""
         version, path = staged.base, inode.path()
+        as_sent = staged.is_as_sent
         if inode.staged is not staged or staged.unlinked or staged.to_be_sent or inode.writers or version is None:
             return False
-        if not self._area.done(staged, lambda data: self._reader.written_here(inode.number, version, path, data)):
+
+        def keep(data: str) -> None:
+            if staged.sent_generation:
+                self._reader.written_here(inode.number, version, path, data if as_sent else None)
+
+        if not self._area.done(staged, keep):
             return False
+        if not staged.sent_generation:  # its first change was refused (a full disk): all is as it was
+            self._dirty.detach(inode)
+            return True
         inode.size, inode.mtime_ns = version
         inode.checked_at = trio.current_time()
         inode.own_version = inode.kernel_cached = version

@@ -287,14 +287,18 @@ class Writes:
             if inode.staged is None and inode.size == size and version is None:
                 return
             staged = inode.staged or await self.begin(inode, empty=size == 0, version=version)
-            if size > staged.size:
-                self._check_room(size - staged.size)
             try:
+                if size > staged.size:
+                    self._check_room(size - staged.size)
                 if staged.size != size:
                     await staged.truncate(size)
                 break
             except StagedFileClosed:
                 await trio.lowlevel.checkpoint()
+            except BaseException:
+                if not inode.writers and not self.queue.is_coming(inode):  # no close will follow
+                    self._enqueue(inode)
+                raise
         self.dirty.show(inode)
 
     async def set_mtime(self, inode: Inode, mtime_ns: int) -> None:

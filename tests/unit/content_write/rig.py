@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from synofs.content import stagedfile
+from synofs.content.diskcache import DiskCache
 from synofs.content.reader import Reader, ReaderOptions
 from synofs.content.staging import StagingArea
 from synofs.fs.filesystem import Filesystem, FsOptions
@@ -29,12 +30,14 @@ PATIENCE = 30.0
 class Rig:
     """`/s` is the share that is mounted. Paths are the NAS's."""
 
-    def __init__(self, nas: Nas, area: StagingArea, mode: WriteMode, **options: object) -> None:
+    def __init__(
+        self, nas: Nas, area: StagingArea, mode: WriteMode, disk: DiskCache | None = None, **options: object
+    ) -> None:
         self.nas = nas
         self.area = area
         self.mode = mode
         self.notifier = RecordingNotifier()
-        self.reader = Reader(nas, ReaderOptions())
+        self.reader = Reader(nas, ReaderOptions(), disk)
         write_options = WriteOptions(
             client=CLIENT,
             hostname="ann-laptop",

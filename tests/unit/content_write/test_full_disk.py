@@ -6,22 +6,26 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import trio
 
-from synofs.content import rangelog
+from synofs.content import rangelog, stagedfile
+from synofs.content.budget import BudgetOptions
+from synofs.content.diskcache import DiskCache, DiskCacheOptions
 from synofs.content.errors import LocalDiskFull
 from synofs.content.journal import Journal
 from synofs.content.stagedfile import StagedFile
 from synofs.content.staging import StagingArea
+from synofs.fs.writes import WriteMode
 from synofs.remote import Fingerprint
 from tests.trees import revealing
 from tests.unit.content_write.conftest import Areas
-from tests.unit.content_write.rig import Rig
+from tests.unit.content_write.nas import Nas
+from tests.unit.content_write.rig import LINGER, Rig
 
 pytestmark = [pytest.mark.trio, pytest.mark.usefixtures("inline_disk")]
 
@@ -216,3 +220,59 @@ async def test_a_file_cut_by_its_path_is_sent_although_the_disk_was_full(
     with trio.fail_after(5):
         await sent.wait()
     assert writeback.nas.files() == {"/s/f": b"content".ljust(20, b"\0")}
+
+
+@pytest.fixture
+async def cached(
+    nas: Nas, mode: WriteMode, open_area: Areas, nursery: trio.Nursery, tmp_path: Path
+) -> AsyncIterator[Rig]:
+    """A mount with a disk cache, and with room for little that is unsent. `/s/f` is on the NAS."""
+    nas.file("/s/f", BASE)
+    disk = DiskCache(tmp_path / "blocks", DiskCacheOptions(floor_bytes=0))
+    area = await open_area(budget=BudgetOptions(max_dirty_bytes=2 * len(BASE), floor_bytes=0))
+    rig = Rig(nas, area, mode, disk)
+    await rig.start(nursery)
+    yield rig
+    await disk.close()
+
+
+@pytest.mark.parametrize("by", ["path", "descriptor"])
+async def test_of_a_change_that_the_local_disk_refused_from_the_first_byte_on_nothing_is_left(
+    by: str, cached: Rig, nas: Nas
+) -> None:
+    """Neither in the journal nor in the caches: the file would be zeros there, as far as it was never fetched."""
+    inode, number = await cached.at("/s/f"), await cached.open("/s/f", os.O_RDWR)
+    if by == "path":
+        await cached.close(number)
+        with pytest.raises(LocalDiskFull):
+            await cached.truncate("/s/f", 3 * len(BASE))
+    else:
+        with pytest.raises(LocalDiskFull):
+            await cached.fs.write(number, 3 * len(BASE), b"x")
+        await cached.close(number)
+    await trio.sleep(LINGER + 1)
+    assert inode.staged is None
+    assert (cached.area.budget.dirty_bytes, len(cached.area.files)) == (0, 0)
+    assert await cached.read("/s/f") == BASE
+    assert await cached.flushed() == {"/s/f": BASE}
+    assert not nas.asked("upload")
+
+
+async def test_a_write_that_failed_half_way_does_not_get_into_the_disk_cache(
+    cached: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await cached.open("/s/new", os.O_RDWR | os.O_CREAT)
+    await cached.fs.write(number, 0, BASE)
+    await cached.fs.fsync(number)
+
+    def tear(fd: int, offset: int, data: bytes) -> None:
+        os.pwrite(fd, data[:100], offset)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stagedfile, "write_at", tear)
+        with pytest.raises(OSError, match="No space left"):
+            await cached.fs.write(number, 0, bytes(1000))
+    await cached.close(number)
+    assert (await cached.flushed())["/s/new"] == BASE
+    assert await cached.read("/s/new") == BASE
