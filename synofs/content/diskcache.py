@@ -68,7 +68,9 @@ class DiskCache:
 
     async def find(self, path: str, version: Fingerprint) -> CachedFile | None:
         """What is here of that version; older versions of the path are dropped."""
-        return await self._guarded(self._after_forgetting(lambda: self._store.find(path, version)), None)
+        with trio.CancelScope(shield=bool(self._void)):  # what this call takes on to forget is forgotten
+            return await self._guarded(self._after_forgetting(lambda: self._store.find(path, version)), None)
+        raise AssertionError("nothing cancels this scope")
 
     async def read(self, file: CachedFile, stretch: Stretch) -> memoryview | None:
         """The bytes, or None if they are not what was written."""

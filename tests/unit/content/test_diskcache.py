@@ -361,6 +361,17 @@ async def test_files_that_were_written_here_keep_to_the_caches_size(tmp_path: Pa
         assert await got(disk, FILES - 1) == VERSION.size
 
 
+async def test_what_was_forgotten_stays_so_when_the_next_who_asks_is_cancelled(tmp_path: Path) -> None:
+    async with mounted(tmp_path) as disk:
+        await put(disk)
+        for number in range(FILES):
+            disk.forget(path_of(number))
+            with trio.CancelScope() as gone:
+                gone.cancel()
+                await disk.find("/s/another", VERSION)
+            assert await got(disk, number) == 0
+
+
 async def test_a_file_that_was_written_here_and_is_changed_under_the_cache_is_missing(tmp_path: Path) -> None:
     cache, staged = tmp_path / "cache", write_here(tmp_path / "staging")
     async with mounted(cache) as disk:
