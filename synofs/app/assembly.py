@@ -45,6 +45,7 @@ from synofs.remote import RemoteError, Space, TimedOut, Unavailable, Unreachable
 
 log = logging.getLogger(__name__)
 
+LEFT_REMEDY = "the next mount sends them; until then they are safe in the cache folder"
 NOTICE_SECONDS = 3.0  # the end waits so long for a desktop to take what there is to tell
 SIGN_IN_SECONDS = 7.5  # so that a host that never answers is reported in under 10, on a busy machine, too
 
@@ -117,7 +118,7 @@ async def serve_mount(
                 await notices.finish(within_seconds=NOTICE_SECONDS)
             nursery.cancel_scope.cancel()
         if pending:
-            raise Failure(Problem.UPLOADS_PENDING, pending=pending)
+            raise Failure(Problem.UPLOADS_PENDING, pending=pending, instead=LEFT_REMEDY)
 
 
 def _watch_the_machine(nursery: trio.Nursery, client: FileStationClient, filesystem: Filesystem, mount: Mount) -> None:

@@ -54,7 +54,7 @@ class Problem(Enum):
     CACHE_IN_USE = (
         19,
         "another mount of {nas} holds the folder for unsent files",
-        "unmount that one first, or give this one its own --cache-dir",
+        "unmount that one first (after --force it takes some seconds to end), or give this one its own --cache-dir",
     )
     CACHE_REFUSED = 28, "the folder for unsent files cannot be used ({detail})", "name another one with --cache-dir"
 

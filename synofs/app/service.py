@@ -202,6 +202,7 @@ class _Service:
 
     async def _tell_uploads(self, tell: Tell) -> None:
         """Bytes may be sent twice, and files come on meanwhile: it is about right, and never more than all."""
+        assert self._parts is not None
         sent_before = None
         total = 0
         while True:
@@ -209,7 +210,8 @@ class _Service:
             sent_before = status["bytes_written"] if sent_before is None else sent_before
             done = status["bytes_written"] - sent_before
             total = max(total, status["dirty_bytes"])
-            news = {"left": status["pending_uploads"], "done_bytes": min(done, total), "total_bytes": total}
+            why = "the NAS is away" if self._parts.client.health.away_since else None
+            news = {"left": status["pending_uploads"], "done_bytes": min(done, total), "total_bytes": total, "why": why}
             await tell({"progress": {**news, "fraction": min(done / total, 1.0) if total else None}})
             await trio.sleep(TELL_SECONDS)
 

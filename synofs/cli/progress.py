@@ -19,7 +19,8 @@ QUIET_SECONDS = 1.0
 
 @contextmanager
 def bar(doing: str) -> Iterator[Callable[[News], None]]:
-    """Yields what takes news: `fraction` (0 to 1), `files`, `left`, `done_bytes`, `total_bytes`; all may be missing."""
+    """Yields what takes news: `fraction` (0 to 1), `files`, `left`, `done_bytes`, `total_bytes`, `why` nothing moves;
+    all may be missing."""
     out = console(stderr=True)
     if not doing or not out.is_terminal:
         yield lambda news: None
@@ -74,4 +75,6 @@ def _told(news: News) -> str:
     if news.get("done_bytes") is not None:
         done = format_bytes(news["done_bytes"])
         parts.append(done if not news.get("total_bytes") else f"{done} of {format_bytes(news['total_bytes'])}")
+    if news.get("why"):
+        parts.append(news["why"])
     return ", ".join(parts)

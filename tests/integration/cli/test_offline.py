@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from synofs.app.errors import Problem
 
-from .conftest import PASSWORD, Nas, Synofs, running_nas, until
+from .conftest import PASSWORD, Nas, Synofs, is_running, on_a_terminal, running_nas, until
 
 pytestmark = pytest.mark.mount
 
@@ -101,6 +102,25 @@ def test_what_was_written_here_and_sent_is_readable_without_the_nas(mode: str, t
     assert synofs.status()["state"] == "offline"
     assert {name: (docs / name).read_bytes() for name in written} == written
     assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_who_waits_for_uploads_is_told_that_the_nas_is_away_and_who_ends_the_mount_where_they_are(
+    tmp_path: Path, synofs: Synofs
+) -> None:
+    synofs.expected_in_the_log += AWAY
+    (tmp_path / "volume").mkdir()
+    with running_nas(tmp_path / "volume", "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas, "--write-mode", "writeback")
+        assert os.listdir(synofs.mountpoint / "docs") == []
+    (synofs.mountpoint / "docs" / "unsent").write_text("text")
+    pid = synofs.status()["pid"]
+    until(lambda: synofs.status()["state"] == "offline")
+    waiting = ("flush", synofs.mountpoint, "--timeout", "5")
+    shown = on_a_terminal(*waiting, code=Problem.UPLOADS_PENDING.exit_code)
+    assert "1 left, 0 B of 4 B, the NAS is away" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert "1 file is not sent yet (/docs/unsent)" in synofs("umount", synofs.mountpoint, "--force").err
+    until(lambda: not is_running(pid))
+    assert "(1 to go): the next mount sends them" in synofs.logs()
 
 
 def test_that_the_nas_is_away_is_said_once_however_much_is_asked_for_meanwhile(content: Path, synofs: Synofs) -> None:
