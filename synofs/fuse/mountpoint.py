@@ -20,6 +20,7 @@ import trio
 
 from synofs.fs.filesystem import Filesystem
 from synofs.fuse.calls import Calls
+from synofs.fuse.connection import CONNECTIONS, abort, device_number, keep_guard
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.operations import Operations
 from synofs.fuse.turns import kept_while_answers_are_at_hand
@@ -65,6 +66,7 @@ class Mount:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._notifier.run)
+                nursery.start_soon(keep_guard, options.mountpoint)
                 nursery.start_soon(tune_kernel, options)
                 nursery.start_soon(self._end_when_asked)
                 task_status.started()
@@ -74,7 +76,7 @@ class Mount:
                 nursery.cancel_scope.cancel()
         finally:
             if self._notifier.delivering:
-                _abort(options.mountpoint)
+                abort(options.mountpoint)
             # Anything else is a crash, here or beside us: then the mountpoint stays, as the preface says.
             pyfuse3.close(unmount=(kernel_let_go or self._stopping) and not self._unmounted)
 
@@ -124,12 +126,12 @@ def _tune(options: MountOptions) -> None:
     # Once this is answered the kernel's INIT is over, which would lower read-ahead to 128 KiB again.
     with contextlib.suppress(OSError):
         os.stat(options.mountpoint)
-    device = _device_number(options.mountpoint)
+    device = device_number(options.mountpoint)
     if device is None:
         return
     major, minor = device
     bdi = Path(f"/sys/class/bdi/{major}:{minor}/read_ahead_kb")
-    connection = Path(f"/sys/fs/fuse/connections/{minor}")
+    connection = CONNECTIONS / str(minor)
     settings = {
         bdi: options.kernel_read_ahead_bytes // 1024,
         connection / "max_background": options.max_background,
@@ -139,26 +141,3 @@ def _tune(options: MountOptions) -> None:
         with contextlib.suppress(OSError):
             path.write_text(f"{value}\n")
             log.debug("set %s to %d", path, value)
-
-
-def _abort(mountpoint: str) -> None:
-    """Have the kernel end all calls of this mount with an error. A thread of ours waits in the kernel for one of them,
-    and would keep the device open, and so the calls waiting, after the end of this process."""
-    device = _device_number(mountpoint)
-    if device is not None:
-        with contextlib.suppress(OSError):
-            Path(f"/sys/fs/fuse/connections/{device[1]}/abort").write_text("1")
-
-
-def _device_number(mountpoint: str) -> tuple[int, int] | None:
-    """From mountinfo rather than stat(2), which would ask ourselves."""
-    wanted = os.path.realpath(os.path.dirname(os.path.abspath(mountpoint)))
-    wanted = os.path.join(wanted, os.path.basename(os.path.abspath(mountpoint)))
-    found = None
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields = line.split(" ")
-        path = fields[4].encode(errors="surrogateescape").decode("unicode_escape", errors="ignore")
-        if path == wanted or fields[4] == wanted:
-            major, _, minor = fields[2].partition(":")
-            found = int(major), int(minor)
-    return found

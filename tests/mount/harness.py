@@ -249,6 +249,28 @@ def processes_in_d_state(children_of: int) -> list[int]:
     return found
 
 
+def waits_for_an_answer(pid: int) -> bool:
+    """Whether a program waits for the process of a mount. As root; else nobody may know."""
+    with contextlib.suppress(OSError):
+        return b"request_wait_answer" in Path(f"/proc/{pid}/stack").read_bytes()
+    return False
+
+
+def stuck_threads(pid: int) -> list[int]:
+    """Threads of a process, were it killed, that the kernel does not let go."""
+    found = []
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if status.read_text().rpartition(") ")[2][0] == "D":
+                found.append(int(status.parent.name))
+    return found
+
+
+def end_connection(mountpoint: Path) -> None:
+    """Should a test have failed that killed the process of a mount, nobody waits for it any more."""
+    subprocess.run(["umount", "-i", "-c", "-l", "-f", "--", mountpoint], capture_output=True, check=False)
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGKILL)

@@ -13,6 +13,7 @@ from synofs.content.reader import Reader, ReaderOptions
 from synofs.filestation.auth import Credentials, Secret
 from synofs.filestation.client import ClientOptions, FileStationClient
 from synofs.fs.filesystem import Filesystem, FsOptions
+from synofs.fuse.calls import Calls
 from synofs.fuse.invalidation import KernelNotifier
 from synofs.fuse.mountpoint import Mount, MountOptions
 
@@ -54,6 +55,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=20.0, help="seconds for a call to the NAS with its repeats")
     parser.add_argument("--ttl", type=float, default=30.0, help="seconds for names and attributes")
     parser.add_argument("--with-bugs", action="store_true", help="fail where a path contains `bug`")
+    parser.add_argument(
+        "--careless", action="store_true", help="on SIGUSR1, tell of a new name in each folder, though it is locked"
+    )
     return parser.parse_args()
 
 
@@ -71,6 +75,9 @@ async def main(given: argparse.Namespace) -> None:
             await nursery.start(reader.run)
             await nursery.start(fs.run)
             nursery.start_soon(end_on_signal, mount)
+            if given.careless:
+                notifier.mind(Calls())  # so that it knows of no lock
+                await nursery.start(tell_on_signal, fs, notifier)
             await mount.serve()
             nursery.cancel_scope.cancel()
 
@@ -79,6 +86,16 @@ async def end_on_signal(mount: Mount) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async for _ in signals:
             mount.stop()
+
+
+async def tell_on_signal(
+    fs: Filesystem, notifier: KernelNotifier, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        task_status.started()
+        async for _ in signals:
+            for held in fs.inodes.held(100):
+                notifier.entry_appeared(fs.inodes.get(int(str(held["number"]))), b"name")
 
 
 if __name__ == "__main__":

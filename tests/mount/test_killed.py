@@ -8,16 +8,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.mount.harness import Nas, mounted, run
+from synofs.fuse.connection import CONNECTIONS
+from tests.mount.harness import (
+    Nas,
+    end_connection,
+    is_mounted,
+    mounted,
+    mounted_by_runner,
+    run,
+    stuck_threads,
+    wait_until,
+    waits_for_an_answer,
+)
+from tests.mount.kills import kill_often
 
 pytestmark = pytest.mark.mount
 
 SECONDS = 5.0
+KILLS = 3
 ABORTED = {errno.ECONNABORTED, errno.ENOTCONN, errno.EIO}  # EIO: the kernel's word for a page that did not come
 BEGIN = "import mmap, os, sys; path = sys.argv[1]; print('begun', flush=True)\ntry:\n "
 END = "\nexcept OSError as error: sys.exit(error.errno)"
@@ -85,3 +98,56 @@ def test_whoever_waits_for_a_process_that_is_killed_gets_an_error_within_seconds
         with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
             os.close(idle)
         mount.process.returncode = 0  # on purpose
+
+
+@pytest.fixture(params=["through fusectl", "by force"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How the kernel can be told, on a machine where this is all there is."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount fusectl or to do without")
+    is_there = os.listdir(CONNECTIONS.parent) and is_mounted(CONNECTIONS)
+    if is_there == (request.param == "through fusectl"):
+        yield
+    elif is_there:
+        pytest.skip("fusectl is mounted on this machine")
+    else:
+        run("mount", "-t", "fusectl", "none", CONNECTIONS)
+        yield
+        run("umount", CONNECTIONS)
+
+
+def test_a_process_that_is_killed_while_it_waits_in_the_kernel_for_a_folder_ends_and_so_do_all_waits(
+    way: None, served: Path, start_nas: Callable[..., Nas]
+) -> None:
+    """The folder is locked by a program that waits for an answer of the NAS; the kernel is told of a name in it."""
+    (served / "folder").mkdir()
+    nas = start_nas(served)
+    with mounted_by_runner(nas, "--careless") as mount:
+        folder = mount / served.name / "folder"
+        os.stat(folder)
+        for method in ("list", "getinfo"):
+            nas.fault("hang", method=method)
+        command = [sys.executable, "-I", "-S", "-c", BEGIN + "os.stat(path)" + END]
+        looks = [subprocess.Popen([*command, folder / name], stdout=subprocess.DEVNULL) for name in ("new", "other")]
+        try:
+            wait_until(lambda: any(waits_for_an_answer(look.pid) for look in looks), what="a program that waits")
+            mount.process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: stuck_threads(mount.process.pid), what="a thread that waits for the folder")
+            mount.process.kill()
+            assert {look.wait(SECONDS) for look in looks} <= ABORTED
+            mount.process.wait(SECONDS)
+            assert is_mounted(mount.mountpoint), "an empty folder would look as if all files had been deleted"
+            with pytest.raises(OSError, match=os.strerror(errno.ENOTCONN)):
+                os.listdir(folder)
+        finally:
+            if mount.process.poll() is None:
+                end_connection(mount.mountpoint)
+            for look in looks:
+                look.kill()
+                look.wait()
+        mount.process.returncode = 0  # on purpose
+
+
+def test_whenever_it_is_killed_while_names_change_nobody_waits(served: Path, start_nas: Callable[..., Nas]) -> None:
+    """Without fuse/guard.py, half of the kills hung."""
+    assert kill_often(start_nas(served), served, KILLS, served.name) == 0
