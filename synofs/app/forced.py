@@ -14,7 +14,7 @@ from pathlib import Path
 
 from synofs.app.control import ControlClient
 from synofs.app.errors import Failure, Problem
-from synofs.app.mounts import MountEntry, unmount
+from synofs.app.mounts import MountEntry, is_dead, unmount
 from synofs.content.cachedir import LAYOUT
 from synofs.content.errors import ContentError
 from synofs.content.journal import unsent_paths
@@ -42,15 +42,25 @@ def end(entry: MountEntry) -> list[str]:
             return left
     except Failure as failure:
         if failure.problem is Problem.DAEMON_GONE:
-            return [_clear(entry)]
+            return [clear(entry)]
         if failure.problem is not Problem.NO_ANSWER:
             raise
         return _end_hanging(entry, None)  # not even the connection was taken
 
 
-def _clear(entry: MountEntry) -> str:
+def has_ended(entry: MountEntry) -> bool:
+    """Whether the process behind a mount has ended, were a thread of it still in the kernel (fuse/guard.py was killed
+    with it): whoever looks at the folder waits then, as if it hung."""
+    if is_dead(entry.mountpoint):
+        return True
+    with contextlib.suppress(Failure), ControlClient.connect(entry) as daemon:
+        return _state(daemon.daemon_pid) == "Z"
+    return False
+
+
+def clear(entry: MountEntry) -> str:
     """A thread that was killed while it waited in the kernel for a folder holds the connection all the same, and with
-    it whoever waits for an answer."""
+    it whoever waits for an answer. Raises `UNMOUNT_REFUSED`."""
     unmount(entry.mountpoint, lazy=True, force=not abort(entry))
     return f"cleared {entry.mountpoint}, whose synofs process had ended"
 
@@ -77,10 +87,14 @@ def abort(entry: MountEntry) -> bool:
 
 
 def _doing(pid: int) -> str:
+    return "is stopped" if _state(pid) in ("T", "t") else "hangs"
+
+
+def _state(pid: int) -> str:
+    """As the kernel calls it (proc_pid_stat(5)); empty if there is no such process."""
     with contextlib.suppress(OSError):
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "Tt":
-            return "is stopped"
-    return "hangs"
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2][0]
+    return ""
 
 
 def _unsent(pid: int) -> Iterator[str]:

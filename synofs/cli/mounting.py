@@ -15,7 +15,7 @@ from synofs.app.credentials import find_credentials, saved_sign_ins
 from synofs.app.errors import Failure, Problem
 from synofs.app.launch import prepare, start_daemon
 from synofs.app.logs import access_log_path, log_calls_to_file, log_to_stderr
-from synofs.app.mounts import MountEntry, is_dead, unmount
+from synofs.app.mounts import is_dead, unmount
 from synofs.app.order import Order
 from synofs.cli import options as opt
 from synofs.cli.progress import bar, working
@@ -149,8 +149,8 @@ def umount(
     seconds = read_seconds("timeout", timeout, "umount")
     entry = profiles.find_mounted(mountpoint)
     if dead:
-        if entry is not None and is_dead(entry.mountpoint):
-            _clear(entry)
+        if entry is not None and forced.has_ended(entry):
+            say(forced.clear(entry))
         return
     if entry is None:
         raise profiles.not_mounted(mountpoint)
@@ -173,7 +173,7 @@ def umount(
         if failure.problem is not Problem.DAEMON_GONE:
             raise
         if is_dead(entry.mountpoint):
-            _clear(entry)
+            say(forced.clear(entry))
         else:
             unmount(entry.mountpoint)
 
@@ -186,11 +186,6 @@ def wait_for_uploads(daemon: ControlClient, seconds: float) -> None:
             show(news["progress"])
 
         daemon.follow("flush", {"timeout_seconds": seconds}, take)
-
-
-def _clear(entry: MountEntry) -> None:
-    unmount(entry.mountpoint, lazy=True)
-    say(f"cleared {entry.mountpoint}, whose synofs process had ended")
 
 
 def read_seconds(name: str, text: str, command: str) -> float:

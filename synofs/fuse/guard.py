@@ -45,13 +45,19 @@ def open_abort(number: int) -> int | None:
 def force(number: int, folder: str) -> None:
     """Without fusectl, for root: umount(2) with MNT_FORCE ends the connection before it looks whether anybody uses the
     mount. We do, so it stays: an empty folder in its place would look as if all files had been deleted."""
-    held = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    if not any(line[2] == f"0:{number}" for line in mounts()):
+        return  # somebody has unmounted it; on an automount, a look at the folder would mount it again
+    held = os.open(folder, os.O_PATH)
     with open(f"/proc/self/fdinfo/{held}") as about:
         mount_id = next(line.split()[1] for line in about if line.startswith("mnt_id:"))
-    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        if any(line.split()[:3:2] == [mount_id, f"0:{number}"] for line in mounts):
-            os.set_inheritable(held, True)
-            os.execvp("umount", ["umount", "-i", "-c", "-f", "--", folder])
+    if any(line[:3:2] == [mount_id, f"0:{number}"] for line in mounts()):
+        os.set_inheritable(held, True)
+        os.execvp("umount", ["umount", "-i", "-c", "-f", "--", folder])
+
+
+def mounts() -> list[list[str]]:
+    with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
+        return [line.split(" ") for line in lines]
 
 
 def main(parent: int, number: int, folder: str) -> None:

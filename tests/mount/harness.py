@@ -249,6 +249,15 @@ def processes_in_d_state(children_of: int) -> list[int]:
     return found
 
 
+def guard_of(mount: Mount) -> int | None:
+    """The pid of the process that ends the kernel's connection if that of the mount is killed; None: not there yet."""
+    pid = mount.process.pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if Path(f"/proc/{child}/comm").read_text() == "synofs-guard\n":
+            return int(child)
+    return None
+
+
 def waits_for_an_answer(pid: int) -> bool:
     """Whether a program waits for the process of a mount. As root; else nobody may know."""
     with contextlib.suppress(OSError):

@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.mount.harness import Mount, Nas, end_connection, mounted, simulated_nas, stuck_threads
+from tests.mount.harness import Mount, Nas, end_connection, mounted, simulated_nas
 
 FOLDERS = 3
 PROGRAMS = 4
 PAUSE_SECONDS = 0.01  # between two changes of somebody else's
 SECONDS = 5.0  # for everybody to get an error, and for the process to end
 ABORTED = (errno.ECONNABORTED, errno.ENOTCONN, errno.EIO)
+OPTIONS = ("--dir-ttl", "0.2", "--attr-ttl", "0.2")  # so that what somebody else does is told to the kernel at once
 WORK = """
 import os, random, sys
 folders, me, aborted, count = sys.argv[1:-2], sys.argv[-2], eval(sys.argv[-1]), 0
@@ -62,9 +63,12 @@ def somebody_else(folders: list[Path]) -> Iterator[None]:
         thread.join()
 
 
-def kill_while_names_change(mount: Mount, served: Path, seconds: float) -> tuple[bool, bool]:
-    """Whether a thread had to be freed from the kernel, as far as we saw, and whether all ended in time."""
+@contextmanager
+def changes(mount: Mount, served: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """On both sides, for a random time; yields the programs at the moment for the kill, and cleans up after it."""
     folders = [served / f"folder {number}" for number in range(FOLDERS)]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
     seen = [mount / folder.name for folder in folders]
     programs = [
         subprocess.Popen([sys.executable, "-I", "-S", "-c", WORK, *seen, f"mine {number}", repr(ABORTED)])
@@ -72,18 +76,8 @@ def kill_while_names_change(mount: Mount, served: Path, seconds: float) -> tuple
     ]
     try:
         with somebody_else(folders):
-            time.sleep(seconds)
-        mount.process.kill()
-        time.sleep(0.02)
-        was_stuck = bool(stuck_threads(mount.process.pid))
-        deadline = time.monotonic() + SECONDS
-        try:
-            for process in (*programs, mount.process):
-                process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return was_stuck, False
-        assert all(program.returncode == 0 for program in programs), [program.returncode for program in programs]
-        return was_stuck, True
+            time.sleep(random.uniform(0.5, 2.0))
+            yield programs
     finally:
         end_connection(mount.mountpoint)
         for program in programs:
@@ -93,17 +87,27 @@ def kill_while_names_change(mount: Mount, served: Path, seconds: float) -> tuple
         mount.process.returncode = 0  # on purpose
 
 
+def all_end(mount: Mount, programs: list[subprocess.Popen[bytes]]) -> bool:
+    """Whether they do in time, each program because of the right error."""
+    deadline = time.monotonic() + SECONDS
+    try:
+        for process in (*programs, mount.process):
+            process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return all(program.returncode == 0 for program in programs)
+
+
 def kill_often(nas: Nas, served: Path, number: int, inside: str = ".") -> int:
     """`inside`: where the share has the served folder. Returns how many kills did not let everybody go in time."""
-    for folder in range(FOLDERS):
-        (served / f"folder {folder}").mkdir(exist_ok=True)
     hung = 0
     for count in range(1, number + 1):
-        with mounted(nas, "--dir-ttl", "0.2", "--attr-ttl", "0.2", writable=True) as mount:
+        with mounted(nas, *OPTIONS, writable=True) as mount:
             mount.path /= inside
-            was_stuck, ended = kill_while_names_change(mount, served, random.uniform(0.5, 2.0))
-        hung += not ended
-        print(f"{count} kills, {hung} hung{', stuck' if was_stuck else ''}", flush=True)
+            with changes(mount, served) as programs:
+                mount.process.kill()
+                hung += not all_end(mount, programs)
+        print(f"{count} kills, {hung} hung", flush=True)
     return hung
 
 

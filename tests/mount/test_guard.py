@@ -10,18 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mount.harness import Mount, Nas, mounted, wait_until
+from tests.mount.harness import Mount, Nas, guard_of, mounted, wait_until
 
 pytestmark = pytest.mark.mount
-
-
-def guard_of(mount: Mount) -> int | None:
-    """Its pid, once it has begun to watch."""
-    pid = mount.process.pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if Path(f"/proc/{child}/comm").read_text() == "synofs-guard\n":
-            return int(child)
-    return None
 
 
 @pytest.fixture

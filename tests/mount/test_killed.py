@@ -17,6 +17,7 @@ from synofs.fuse.connection import CONNECTIONS
 from tests.mount.harness import (
     Nas,
     end_connection,
+    guard_of,
     is_mounted,
     mounted,
     mounted_by_runner,
@@ -25,12 +26,14 @@ from tests.mount.harness import (
     wait_until,
     waits_for_an_answer,
 )
-from tests.mount.kills import kill_often
+from tests.mount.kills import OPTIONS, all_end, changes, kill_often
 
 pytestmark = pytest.mark.mount
 
+SYNOFS = Path(sys.executable).parent / "synofs"
 SECONDS = 5.0
 KILLS = 3
+TRIES = 20
 ABORTED = {errno.ECONNABORTED, errno.ENOTCONN, errno.EIO}  # EIO: the kernel's word for a page that did not come
 BEGIN = "import mmap, os, sys; path = sys.argv[1]; print('begun', flush=True)\ntry:\n "
 END = "\nexcept OSError as error: sys.exit(error.errno)"
@@ -151,3 +154,25 @@ def test_a_process_that_is_killed_while_it_waits_in_the_kernel_for_a_folder_ends
 def test_whenever_it_is_killed_while_names_change_nobody_waits(served: Path, start_nas: Callable[..., Nas]) -> None:
     """Without fuse/guard.py, half of the kills hung."""
     assert kill_often(start_nas(served), served, KILLS, served.name) == 0
+
+
+def test_where_the_guard_is_killed_too_a_folder_that_hangs_is_cleared_like_a_dead_one(
+    served: Path, start_nas: Callable[..., Nas]
+) -> None:
+    """As by `systemctl kill -s KILL`. About half of these kills hang; `--dead` is what systemd's units call."""
+    nas = start_nas(served)
+    has_hung = False
+    for _ in range(TRIES):
+        with mounted(nas, *OPTIONS, writable=True) as mount:
+            mount.path /= served.name
+            guard = wait_until(lambda mount=mount: guard_of(mount), what="the guard")
+            with changes(mount, served) as programs:
+                os.kill(guard, signal.SIGKILL)
+                mount.process.kill()
+                has_hung = not all_end(mount, programs)
+                subprocess.run([SYNOFS, "umount", "--dead", mount.mountpoint], timeout=30, check=True)
+                assert all_end(mount, programs)
+                assert not is_mounted(mount.mountpoint)
+        if has_hung:
+            return
+    pytest.fail(f"none of {TRIES} kills hung")
