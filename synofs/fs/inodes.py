@@ -251,7 +251,7 @@ class InodeTable:
         change = Change.ATTRIBUTES
         if inode.mtime_ns != entry.mtime_ns or inode.size != entry.size:
             change = Change.CONTENT
-            inode.shown_mtime_ns = self._given_mtime(inode, entry)
+            inode.shown_mtime_ns = self.given_mtime(inode, entry.fingerprint)
         inode.size = entry.size
         inode.mtime_ns = entry.mtime_ns
         inode.atime_ns = entry.atime_ns
@@ -260,11 +260,12 @@ class InodeTable:
         inode.kernel_entry = None
         return change
 
-    def _given_mtime(self, inode: Inode, entry: RemoteEntry) -> int | None:
+    def given_mtime(self, inode: Inode, version: Fingerprint) -> int | None:
+        """The time that was given to this version here."""
         if not self.given_mtimes:
             return None
-        version, given_ns = self.given_mtimes.get(inode.path(), (None, 0))
-        return given_ns if version == entry.fingerprint else None
+        known, given_ns = self.given_mtimes.get(inode.path(), (None, 0))
+        return given_ns if known == version else None
 
 
 def entry_of(inode: Inode) -> RemoteEntry:

@@ -150,6 +150,7 @@ class Uploads:
             return False
         if not staged.sent_generation:  # its first change was refused (a full disk): all is as it was
             self._dirty.detach(inode)
+            inode.shown_mtime_ns = self._table.given_mtime(inode, inode.fingerprint)
             return True
         inode.size, inode.mtime_ns = version
         inode.checked_at = trio.current_time()
