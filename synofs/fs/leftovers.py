@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import posixpath
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
+from synofs.content.errors import ContentError
 from synofs.content.hidden import HIDDEN_PREFIX, HiddenFolders
 from synofs.content.journal import Move
 from synofs.content.staging import StagingArea
@@ -57,7 +58,11 @@ class Leftovers:
     async def add(self, path: str) -> None:
         if path not in self._known:
             self._known.add(path)
-            await self._area.run(self._area.journal.add_leftover, path)
+            try:
+                await self._area.run(self._area.journal.add_leftover, path)
+            except BaseException:
+                self._known.discard(path)
+                raise
 
     def found(self, folder: str, entry: RemoteEntry) -> None:
         """A listing shows a hidden name. Perhaps it is one of ours that the journal has lost."""
@@ -139,16 +144,14 @@ class Leftovers:
                 await self.clean(mover)
 
     async def clean(self, mover: Mover) -> None:
-        """Remove what is not in use. What fails is tried again another time."""
-        walking = {move.temp_dir for move in await self.unfinished()}
-        for path in sorted(self._known - self.in_use - walking):
-            try:
-                removed = await self._clean_one(path, mover)
-            except RemoteError as error:
-                log.debug("%s: not removed yet: %s", path, error)
-            else:
-                if removed:
-                    await self.forget(path)
+        """Remove what is not in use. What fails, at the NAS or on a local disk that is full, is tried again another
+        time."""
+        with _put_off("hidden names"):
+            walking = {move.temp_dir for move in await self.unfinished()}
+            for path in sorted(self._known - self.in_use - walking):
+                with _put_off(path):
+                    if await self._clean_one(path, mover):
+                        await self.forget(path)
 
     async def _clean_one(self, path: str, mover: Mover) -> bool:
         async with self.uploads.unused(path) as no_upload, self.renames.unused(path) as no_rename:
@@ -164,9 +167,9 @@ class Leftovers:
         return True
 
     async def forget(self, path: str) -> None:
-        self._known.discard(path)
         self.in_use.discard(path)
         await self._area.run(self._area.journal.drop_leftover, path)
+        self._known.discard(path)
 
     async def remove_tree(self, path: str) -> None:
         """Remove a hidden file, or a hidden folder with the files in it."""
@@ -208,3 +211,12 @@ class Leftovers:
         except NotFound:
             return []
         return inside
+
+
+@contextmanager
+def _put_off(what: str) -> Iterator[None]:
+    """It need not be done now."""
+    try:
+        yield
+    except (RemoteError, ContentError, OSError) as error:
+        log.debug("%s: not removed yet: %s", what, error)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from synofs.content.errors import LocalDiskFull
 from synofs.fs.writes import WriteMode
 from synofs.remote import TimedOut, Unreachable
 from tests.unit.content_write.conftest import Areas
@@ -189,3 +190,24 @@ async def test_renames_that_are_not_finished_keep_their_folder(writeback: Rig, n
     await trio.sleep(200)
     assert writeback.visible() == {"/s/g": b"content"}
     assert hidden(nas) == []
+
+
+async def test_a_local_disk_that_takes_no_more_does_not_end_the_mount_when_it_tidies_up(
+    rig: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nas.file("/s/f", b"old")
+    await rig.create("/s/f", b"new")
+    await rig.writes.drain()
+    with monkeypatch.context() as full:
+        for verb in ("drop_leftover", "moves"):
+            full.setattr(rig.area.journal, verb, refuse)
+            await trio.sleep(60)
+            assert await rig.fs.finish(within_seconds=10) == 0
+    await trio.sleep(60)
+    assert hidden(nas) == []
+    assert rig.area.journal.leftovers() == []
+    assert await rig.read("/s/f") == b"new"
+
+
+def refuse(*args: object) -> None:
+    raise LocalDiskFull("full")
