@@ -17,7 +17,7 @@ from synofs.app.errors import Failure, Problem
 from synofs.app.mounts import MountEntry, is_dead, unmount
 from synofs.content.cachedir import LAYOUT
 from synofs.content.errors import ContentError
-from synofs.content.journal import unsent_paths
+from synofs.content.stagingrecovery import unsent_paths
 
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 END_SECONDS = 3.0  # of a process whose connection has ended
@@ -102,8 +102,8 @@ def _unsent(pid: int) -> Iterator[str]:
     if folder is None:
         return
     try:
-        paths = unsent_paths(folder / "journal.db")
-    except ContentError as error:
+        paths = unsent_paths(folder)
+    except (ContentError, OSError) as error:
         yield f"what is not sent yet lies in {folder} ({error})"
         return
     if paths:

@@ -164,6 +164,8 @@ class Journal:
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._waits = True  # commits wait for the disk
+        self._promised: dict[str, Row] = {}  # by id: rows that are not written yet
+        self._kept: dict[str, Row] = {}  # those of them that the transaction under way has written
 
     def open(self) -> None:
         """Open or create. A damaged database is set aside (`journal.db.damaged-N`) and a new one begun: the staged
@@ -225,10 +227,50 @@ class Journal:
         self._do(_INSERT, [_value(column, getattr(row, column)) for column in _COLUMNS])
 
     def update(self, file_id: str, **columns: object) -> None:
+        self._keep_promise(file_id)
         self._do(*_update(file_id, columns))
 
     def delete(self, file_id: str) -> None:
+        self._promised.pop(file_id, None)
         self._do("DELETE FROM files WHERE id = ?", [file_id])
+
+    # ----- rows that may come later ---------------------------------------------------------------------------------
+
+    @property
+    def owes(self) -> bool:
+        """Are there rows that were promised and not written?"""
+        return bool(self._promised)
+
+    def promise(self, row: Row) -> None:
+        """The row is to be written some time soon, before anything else is of this file. Only for a file whose label
+        says as much. Not blocking; may be called while a transaction is under way elsewhere."""
+        self._promised[row.id] = row
+
+    def amend(self, file_id: str, **columns: Any) -> bool:
+        """Change a row that is still to be written; False if there is none. No transaction may be under way."""
+        row = self._promised.get(file_id)
+        if row is None:
+            return False
+        self._promised[file_id] = replace(row, **columns)
+        return True
+
+    def keep_promises(self) -> None:
+        """Write all rows that were promised."""
+        for file_id in list(self._promised):
+            self._keep_promise(file_id)
+
+    def _keep_promise(self, file_id: str) -> None:
+        row = self._promised.get(file_id)
+        if row is not None and self._kept.get(file_id) is not row:
+            self.insert(row)
+            self._kept[file_id] = row
+
+    def _promises_kept(self) -> None:
+        """What was written is durable, or as durable as it was to be."""
+        for file_id, row in self._kept.items():
+            if self._promised.get(file_id) is row:
+                del self._promised[file_id]
+        self._kept.clear()
 
     # ----- times given to files on the NAS ------------------------------------------------------------------------
 
@@ -289,9 +331,9 @@ class Journal:
         db = self.db
         with self.all_or_nothing():
             for file_id, columns in changes.files.items():
-                db.execute(*_update(file_id, columns))
+                self.update(file_id, **columns)
             for file_id in changes.gone:
-                db.execute("DELETE FROM files WHERE id = ?", [file_id])
+                self.delete(file_id)
             if changes.renamed is not None:
                 self._rename_below(*changes.renamed)
             if move is not None:
@@ -334,12 +376,14 @@ class Journal:
         with _translated():
             self._wait_for_the_disk(durable)
             self.db.execute("BEGIN")
+            self._kept.clear()
             try:
                 yield
             except BaseException:
                 self.db.rollback()
                 raise
             self._commit()
+            self._promises_kept()
 
     def _wait_for_the_disk(self, wait: bool) -> None:
         """A commit with `synchronous=FULL` brings all that was committed before it to the disk, too."""
@@ -364,9 +408,12 @@ class Journal:
             return
         with _translated():
             self.db.execute("SAVEPOINT one")
+            kept_before = len(self._kept)
             try:
                 yield
             except BaseException:
+                while len(self._kept) > kept_before:
+                    self._kept.popitem()
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK TO one")
                     self.db.execute("RELEASE one")
@@ -374,15 +421,16 @@ class Journal:
             self.db.execute("RELEASE one")
 
 
-def unsent_paths(path: Path) -> list[str]:
-    """What is unsent in the journal of another process, which may be using it. Raises `JournalFailed`."""
+def rows_of_another(path: Path) -> dict[str, str]:
+    """Id and path of what is unsent in the journal of another process, which may be using it, oldest first. Refused
+    files have no path. Raises `JournalFailed`."""
     with _translated():
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            found = db.execute("SELECT path FROM files WHERE refused IS NULL ORDER BY created").fetchall()
+            found = db.execute("SELECT id, path, refused FROM files ORDER BY created").fetchall()
         finally:
             db.close()
-    return [_text(raw) for (raw,) in found]
+    return {file_id: "" if refused is not None else _text(raw) for file_id, raw, refused in found}
 
 
 @contextmanager

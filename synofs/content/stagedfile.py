@@ -52,7 +52,9 @@ class Frozen:
 
 
 class StagedFile:
-    def __init__(self, disk: StagingDisk, row: Row, fd: int, log_fd: int | None = None) -> None:
+    def __init__(
+        self, disk: StagingDisk, row: Row, fd: int, log_fd: int | None = None, *, name_synced: bool = False
+    ) -> None:
         self._disk = disk
         self.id = row.id
         self.path = row.path
@@ -82,7 +84,7 @@ class StagedFile:
         self._is_sealed = row.mtime_ns is not None  # at some time: the row tells size and time
         self._sealed_size = row.size  # a shorter data file is damaged
         self._unsynced_bytes = 0
-        self._name_synced = False
+        self._name_synced = name_synced
         self._data_fd = fd  # -1: at rest, or ended
         self._log_fd = -1 if log_fd is None else log_fd
         self._has_log = log_fd is not None
@@ -297,6 +299,7 @@ class StagedFile:
             # The row first: after a crash, a data file that is shorter than it says counts as damaged.
             await self._disk.run(lambda: self._disk.journal.update(self.id, size=size))
             self._sealed_size = size
+            self.relabel()
         os.ftruncate(self._fd, size)
         self.size = size
         self._release_beyond(size)
@@ -347,6 +350,7 @@ class StagedFile:
     async def _thaw(self) -> None:
         """Go on with a copy; the upload keeps reading the old data file, which `unfreeze` removes."""
         disk = self._disk
+        await disk.keep_promises()  # which of two data files counts is for the row to say
         disk.budget.reserve(self.size, self.size)
         try:
             name = disk.new_data_name(self.id)
@@ -375,8 +379,9 @@ class StagedFile:
         self.unsaved = True
 
     def _label(self) -> Label:
-        """With the time as of a seal; before the first one the data file's own tells it, unless one was given."""
-        return Label(self.path, self.base, self.effective_mtime_ns if self._is_sealed else self.mtime_ns, self.complete)
+        """With time and size as of a seal; before the first one the data file's own tell, unless a time was given."""
+        mtime_ns = self.effective_mtime_ns if self._is_sealed else self.mtime_ns
+        return Label(self.path, self.base, mtime_ns, self.complete, self._sealed_size)
 
     # ----- completing -----------------------------------------------------------------------------------------------
 
@@ -427,13 +432,13 @@ class StagedFile:
             fds = [os.dup(fd) for fd in (self._fd, self._log) if fd is not None]
             log_bytes = os.fstat(fds[1]).st_size if len(fds) > 1 else 0
             try:
-                label = self._label()
+                label = self._label()._replace(size=size)
                 is_labelled = self._disk.label(fds[0], label)
                 if unsynced > _LONG_SYNC_BYTES:
                     await self._disk.run_bulk(os.fsync, fds[0])
                 if label_tells_all and is_labelled:
                     await self._disk.run_short(self._sync, fds)
-                    await self._disk.run_quickly(self._save_seal, size, log_bytes, label, self.columns())
+                    self._disk.amend(self.id, size=size, mtime_ns=label.mtime_ns)
                 else:
                     await self._disk.run(self._seal, fds, size, log_bytes, label, self.columns())
             finally:

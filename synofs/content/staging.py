@@ -2,7 +2,8 @@
 
 Crash safety, in the order of steps:
 
-1. the data file is created, and the journal row committed;
+1. the data file is created, and the journal row committed; the row of a file that is new or was emptied comes later,
+   with those of others, because step 2 says as much;
 2. the data file is labelled, so that it can be adopted without a journal; only then is the first write acknowledged
    (up to here nothing has waited for the disk: it survives SIGKILL, and a loss of power once step 4 is done);
 3. a write to an incomplete file is followed by a record in its range log, so that recovery knows which bytes are
@@ -23,10 +24,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import trio
+
 from synofs.content.budget import BudgetOptions, DiskBudget
 from synofs.content.cachedir import CacheDir
 from synofs.content.errors import ContentError
 from synofs.content.journal import Changes, Journal, Row, new_row
+from synofs.content.spares import Spare, Spares
 from synofs.content.stagedfile import StagedFile
 from synofs.content.stagingdisk import Label, StagingDisk
 from synofs.content.stagingrecovery import keep_refused, recover
@@ -43,6 +47,7 @@ class StagingArea:
     def __init__(self, cache_dir: CacheDir, budget: BudgetOptions) -> None:
         self._disk = StagingDisk(cache_dir, budget)
         self.files: dict[str, StagedFile] = {}
+        self._spares = Spares(self._disk)
         self.refused: dict[str, Row] = {}  # kept in the recovery folder
 
     @property
@@ -79,8 +84,10 @@ class StagingArea:
         return found.files
 
     async def serve(self) -> None:
-        """Forget what is done, behind everybody's back, until cancelled."""
-        await self._disk.serve()
+        """Forget what is done and make ready what will be needed, behind everybody's back, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._disk.serve)
+            nursery.start_soon(self._spares.serve)
 
     async def flush(self) -> None:
         """Return when what is done is forgotten."""
@@ -98,19 +105,25 @@ class StagingArea:
     ) -> StagedFile:
         """Begin an unsent file. `empty`: nothing of the base is kept (new, or truncated). `unlinked`: it will never be
         sent, and needs no name. Raises `LocalDiskFull`, `JournalFailed`, `OSError`."""
-        file_id = uuid.uuid4().hex
         complete = empty or base is None or base.size == 0
         kept_bytes = 0 if complete or base is None else base.size
+        label_will_do = complete and base_md5 is None and not unlinked
+        spare = self._spares.take() if label_will_do else None
+        file_id = uuid.uuid4().hex if spare is None else self._disk.file_id(spare.name)
         row = new_row(
             file_id,
             path,
-            self._disk.new_data_name(file_id),
+            self._disk.new_data_name(file_id) if spare is None else spare.name,
             size=kept_bytes,
             created=time.time(),
             base=base,
             base_md5=base_md5,
             complete=complete,
         )
+        if label_will_do:
+            staged = self._begin_labelled(row, spare)
+            if staged is not None:
+                return staged
         self.budget.reserve(kept_bytes)
         made: list[StagedFile] = []
 
@@ -128,6 +141,26 @@ class StagingArea:
         staged.reserved_bytes = kept_bytes
         self.files[file_id] = staged
         return staged
+
+    def _begin_labelled(self, row: Row, spare: Spare | None) -> StagedFile | None:
+        """Its label says all that the row would, and survives as much: the row comes later. None: there are no labels
+        on this disk."""
+        fd = self._disk.create(row.data) if spare is None else spare.fd
+        try:
+            if spare is not None:
+                os.utime(fd)  # until the first seal that is the file's time
+            if self._disk.label(fd, Label(row.path, row.base)):
+                staged = StagedFile(self._disk, row, fd, name_synced=spare is not None)
+                self._disk.promise(row)
+                self.files[row.id] = staged
+                return staged
+        except BaseException:
+            os.close(fd)
+            self._disk.remove(row.data)
+            raise
+        os.close(fd)
+        self._disk.remove(row.data)
+        return None
 
     def _create(self, row: Row, unlinked: bool, made: list[StagedFile]) -> StagedFile:
         """It is in `made`, too: should the journal be too full for it in the end, it is to go."""
@@ -159,6 +192,14 @@ class StagingArea:
         self._disk.label(self._disk.data_path(row.data), Label(row.path, row.base, None, row.complete))
 
     # ----- another place ----------------------------------------------------------------------------------------------
+
+    async def rows_written(self) -> None:
+        """Return when the journal knows of every file, at least as it was begun. To be called before labels are changed
+        that the journal is to confirm. If it cannot be written, the labels are all there is."""
+        try:
+            await self._disk.keep_promises()
+        except ContentError as error:
+            log.warning("the journal does not know of all unsent files yet: %s", error)
 
     async def moved(self, move: int | None, changes: Changes) -> None:
         """A rename is done: write down all that follows from it, at once."""

@@ -25,7 +25,7 @@ import trio
 
 from synofs.content.budget import BudgetOptions, DiskBudget
 from synofs.content.cachedir import CacheDir
-from synofs.content.journal import Journal
+from synofs.content.journal import Journal, Row
 from synofs.content.quicklock import QuickLock
 from synofs.remote import Fingerprint
 
@@ -36,6 +36,7 @@ _ATTRIBUTE = "user.synofs"
 _LOG_SUFFIX = ".ranges"
 _BULK_THREADS = 4
 _SHORT_THREADS = 4
+_GATHER_SECONDS = 0.25  # so long rows of new files are gathered: each transaction takes longer than its rows
 
 
 class Label(NamedTuple):
@@ -45,23 +46,28 @@ class Label(NamedTuple):
     base: Fingerprint | None = None
     mtime_ns: int | None = None
     complete: bool = True
+    size: int = 0  # at the last seal: a data file that is shorter is damaged
 
     def encoded(self) -> bytes:
         base = f"{self.base.size} {self.base.mtime_ns}" if self.base is not None else ""
         mtime = "" if self.mtime_ns is None else str(self.mtime_ns)
         parts = "whole" if self.complete else "parts"
+        if self.size:
+            parts += f" {self.size}"
         return f"{parts}\n{base}\n{mtime}\n".encode() + self.path.encode("utf-8", "surrogateescape")
 
     @classmethod
     def decoded(cls, raw: bytes) -> Label:
         """Raises `ValueError`."""
         parts, base, mtime, path = raw.split(b"\n", 3)
-        size, _, base_mtime = base.partition(b" ")
+        base_size, _, base_mtime = base.partition(b" ")
+        parts, _, size = parts.partition(b" ")
         return cls(
             path.decode("utf-8", "surrogateescape"),
-            Fingerprint(int(size), int(base_mtime)) if base else None,
+            Fingerprint(int(base_size), int(base_mtime)) if base else None,
             int(mtime) if mtime else None,
             parts == b"whole",
+            int(size or 0),
         )
 
 
@@ -111,6 +117,7 @@ class StagingDisk:
         self._thread = trio.CapacityLimiter(1)
         self._turn = QuickLock()  # held by whoever takes the waiting jobs to the thread
         self._left = trio.Event()  # set when there are jobs that nobody waits for
+        self._owes = trio.Event()  # set when rows were promised
         self._bulk = trio.CapacityLimiter(_BULK_THREADS)
         self._short = trio.CapacityLimiter(_SHORT_THREADS)
 
@@ -150,7 +157,7 @@ class StagingDisk:
     ) -> _T:
         """The same for work that waits for no disk, and need not be durable on return. Done at once, if the journal is
         free."""
-        if self._jobs or self._turn.locked():
+        if self._is_busy:
             return await self.run(work, *args, durable=False, after=after, instead=instead)
         job = _Job(work, args, after, awaited=True, durable=False, instead=instead)
         self._run_all([job])
@@ -160,16 +167,41 @@ class StagingDisk:
         self,
         work: Callable[..., None],
         *args: object,
+        durable: bool = True,
         after: Callable[[], None] = _nothing,
         instead: Callable[[], None] = _nothing,
     ) -> None:
         """Run short disk work in order, some time soon, and `after` when it is durable. A failure is logged, and
         `instead` is run."""
-        self._jobs.append(_Job(work, args, after, awaited=False, instead=instead))
+        self._jobs.append(_Job(work, args, after, awaited=False, durable=durable, instead=instead))
         self._left.set()
+
+    def promise(self, row: Row) -> None:
+        """Write the row of a labelled file some time soon, with those of others."""
+        self.journal.promise(row)
+        self._owes.set()
+
+    def amend(self, file_id: str, **columns: object) -> None:
+        """Change a row some time soon: in memory, as long as it was not written yet."""
+        if self._is_busy or not self.journal.amend(file_id, **columns):
+            self.later(lambda: self.journal.update(file_id, **columns), durable=False)
+
+    async def keep_promises(self) -> None:
+        """Return when the journal has all rows of files that were begun before: nobody looks at labels then."""
+        while self.journal.owes:
+            await self.run_quickly(self.journal.keep_promises)
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._jobs) or self._turn.locked()
 
     async def serve(self) -> None:
         """Do what was put off, until cancelled; then what is left of it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_jobs)
+            nursery.start_soon(self._serve_promises)
+
+    async def _serve_jobs(self) -> None:
         try:
             while True:
                 await self._left.wait()
@@ -179,9 +211,21 @@ class StagingDisk:
             with trio.CancelScope(shield=True):
                 await self.flush()
 
+    async def _serve_promises(self) -> None:
+        try:
+            while True:
+                await self._owes.wait()
+                await trio.sleep(_GATHER_SECONDS)
+                self._owes = trio.Event()
+                self.later(self.journal.keep_promises, durable=False)
+        finally:
+            self.later(self.journal.keep_promises)
+            with trio.CancelScope(shield=True):
+                await self.flush()
+
     async def flush(self) -> None:
         """Return when all is done that was put off before."""
-        if self._jobs or self._turn.locked():
+        if self._is_busy:
             async with self._turn:
                 await self._run_waiting()
 

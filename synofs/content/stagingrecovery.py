@@ -10,8 +10,9 @@ whether that upload arrived; both go.
 
 *A row without a data file*: somebody removed it, or the crash came while it was moved to the recovery folder.
 
-*A data file without a row*: the journal was lost. It is adopted, by what the file says of itself, and sent; one that
-says that nobody wants it, or that says and holds nothing, is removed.
+*A data file without a row*: the journal was lost, or the crash came before the row of a new file was written. It is
+adopted, by what the file says of itself, and sent; one that says that nobody wants it, or that says and holds nothing,
+is removed.
 
 *A file in the recovery folder without a row*: shown as refused again.
 """
@@ -23,12 +24,13 @@ import os
 import time
 import uuid
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from synofs.content import rangelog
 from synofs.content.attempt import Attempt, Sent, attempt_columns, decoded
 from synofs.content.digest import md5_of
 from synofs.content.errors import StagedFileDamaged
-from synofs.content.journal import Row, new_row
+from synofs.content.journal import Row, new_row, rows_of_another
 from synofs.content.stagedfile import StagedFile
 from synofs.content.stagingdisk import Label, StagingDisk
 
@@ -111,7 +113,7 @@ def reopen(disk: StagingDisk, row: Row) -> StagedFile:
     try:
         left = os.fstat(fds[0]).st_size
         if left < row.size:
-            raise StagedFileDamaged(f"the local disk lost a part of it: {left:,} of {row.size:,} bytes are left")
+            raise StagedFileDamaged(_lost(left, row.size))
         if not row.complete:
             try:
                 fds.append(disk.open_log(row.data, create=False))
@@ -133,6 +135,10 @@ def reopen(disk: StagingDisk, row: Row) -> StagedFile:
     staged.reserved_bytes = staged.size
     disk.budget.dirty_bytes += staged.size
     return staged
+
+
+def _lost(left: int, size: int) -> str:
+    return f"the local disk lost a part of it: {left:,} of {size:,} bytes are left"
 
 
 def _replay(staged: StagedFile, row: Row, log_fd: int) -> None:
@@ -163,14 +169,17 @@ def _adopt(disk: StagingDisk, file_id: str, names: list[str], found: Recovered) 
     if label is not None:
         # Perhaps it had arrived already: `attempted` makes the upload look for it first.
         row = replace(row.with_base(label.base), mtime_ns=label.mtime_ns, complete=label.complete, attempted=label.path)
+        row = replace(row, size=label.size)
     disk.journal.insert(row)
     if label is None:
         _keep(disk, row, "its journal entry is lost, and the file does not say where it belongs", found)
     elif not label.complete and not has_log:
         _keep(disk, row, "its journal entry and the list of the parts that were written are lost", found)
+    elif status.st_size < label.size:
+        _keep(disk, row, _lost(status.st_size, label.size), found)
     else:
         found.files.append(reopen(disk, row))
-        log.warning("%s: an unsent file without a journal entry was found and is sent now", label.path)
+        log.info("%s: an unsent file without a journal entry was found and is sent now", label.path)
     for other in older:
         disk.remove(other)
 
@@ -201,3 +210,16 @@ def _find_kept(disk: StagingDisk, found: Recovered) -> None:
         row = replace(row, refused="kept by an earlier run")
         disk.journal.insert(row)
         found.refused.append(row)
+
+
+def unsent_paths(folder: Path) -> list[str]:
+    """What is unsent in the cache folder of another process, which may be using it: by its journal, and by the labels
+    of files that the journal does not know yet. Raises `JournalFailed`."""
+    known = rows_of_another(folder / "journal.db")
+    paths = [path for path in known.values() if path]
+    for name in sorted(os.listdir(folder / "staging")):
+        if StagingDisk.file_id(name) not in known:
+            label = StagingDisk.label_of(str(folder / "staging" / name))
+            if label is not None and label.path:
+                paths.append(label.path)
+    return paths

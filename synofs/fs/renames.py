@@ -227,6 +227,7 @@ class Renames:
 
     async def _settle(self, rename: _Rename, move: Move | None) -> None:
         """It is done on the NAS: all that follows from it, here and in the journal."""
+        await self._writes.area.rows_written()
         inode, target, parent = rename.inode, rename.target, rename.new_parent
         old_parent, old_name, old_path = inode.parent, inode.name, inode.path()
         assert old_parent is not None

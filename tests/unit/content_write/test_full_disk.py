@@ -140,6 +140,7 @@ async def test_what_the_nas_has_or_nobody_wants_does_not_come_back_when_the_jour
     staged = await area.stage("/s/new", None, empty=True)
     await staged.write(0, b"old content")
     await staged.seal()
+    await area.rows_written()
 
     def full(file_id: str) -> None:
         raise LocalDiskFull("the disk that holds the journal is full")

@@ -55,6 +55,58 @@ def test_rows_come_in_the_order_of_their_creation(journal: Journal) -> None:
     assert [row.id for row in journal.rows()] == ["f1", "f2", "f0"]
 
 
+# ----- rows that may come later -------------------------------------------------------------------------------------
+
+
+def test_a_promised_row_is_written_before_anything_else_of_its_file(journal: Journal) -> None:
+    journal.promise(ROW)
+    assert journal.rows() == []
+    with journal.together():
+        journal.update("a1", size=8)
+        journal.update("a1", log_bytes=30)
+        journal.keep_promises()
+    assert journal.rows() == [replace(ROW, size=8, log_bytes=30)]
+    assert not journal.owes
+
+
+def test_a_promised_row_is_amended_until_it_is_written(journal: Journal) -> None:
+    journal.promise(ROW)
+    assert journal.amend("a1", size=6)
+    with journal.together():
+        journal.keep_promises()
+    assert journal.rows() == [replace(ROW, size=6)]
+    assert not journal.amend("a1", size=7)
+
+
+def fail_having_kept_promises(journal: Journal) -> None:
+    journal.keep_promises()
+    raise ValueError("afterwards")
+
+
+def test_a_promised_row_that_was_taken_back_is_still_promised(journal: Journal) -> None:
+    journal.promise(ROW)
+    with pytest.raises(ValueError, match="afterwards"), journal.together():
+        fail_having_kept_promises(journal)
+    with journal.together():
+        with pytest.raises(ValueError, match="afterwards"), journal.all_or_nothing():
+            fail_having_kept_promises(journal)
+        journal.add_leftover("/s/other")
+    assert journal.rows() == []
+    with journal.together():
+        journal.update("a1", size=8)
+    assert journal.rows() == [replace(ROW, size=8)]
+
+
+def test_a_promised_row_of_a_file_that_is_forgotten_does_not_come(journal: Journal) -> None:
+    journal.promise(ROW)
+    with journal.together():
+        journal.keep_promises()
+        journal.delete("a1")
+    with journal.together():
+        journal.keep_promises()
+    assert journal.rows() == []
+
+
 def test_an_update_changes_the_named_columns_only(journal: Journal) -> None:
     journal.insert(ROW)
     journal.update("a1", size=8, path="/s/\udcff")

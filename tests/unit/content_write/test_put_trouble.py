@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -271,9 +270,7 @@ async def test_killed_at_any_call_the_next_start_puts_it_once(
         assert again.visible() == {"/s/f": content}, (method, after)
 
 
-async def test_an_adopted_file_that_had_arrived_is_not_sent_again(
-    nas: Nas, open_area: Areas, tmp_path: Path, expect_logs: Callable[..., None]
-) -> None:
+async def test_an_adopted_file_that_had_arrived_is_not_sent_again(nas: Nas, open_area: Areas, tmp_path: Path) -> None:
     put_rig = PutRig(nas, await open_area())
     staged = await put_rig.new(b"content")
     await staged.seal()
@@ -283,7 +280,6 @@ async def test_an_adopted_file_that_had_arrived_is_not_sent_again(
     await open_area.close(put_rig.area)
     for file in (tmp_path / "synofs-v1" / "test").glob("journal.db*"):
         file.unlink()
-    expect_logs("found and is sent now")
     again = PutRig(nas, await open_area())
     (found,) = again.area.files.values()
     assert found.attempt == Attempt("/s/f")

@@ -53,6 +53,7 @@ async def test_in_durable_mode_a_small_file_costs_one_upload_and_one_look(durabl
 async def test_in_writeback_mode_close_returns_before_the_nas_has_the_file(writeback: Rig, nas: Nas) -> None:
     await writeback.create("/s/f", b"content")
     assert nas.files() == {}
+    await writeback.area.rows_written()
     (row,) = writeback.area.journal.rows()
     assert (row.path, row.size) == ("/s/f", 7)  # on the local disk it is
     assert writeback.writes.counters()["pending_uploads"] == 1
