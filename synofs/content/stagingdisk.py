@@ -23,6 +23,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import trio
 
+from synofs import threads
 from synofs.content.budget import BudgetOptions, DiskBudget
 from synofs.content.cachedir import CacheDir
 from synofs.content.journal import Journal, Row
@@ -242,7 +243,7 @@ class StagingDisk:
                 await self._in_thread(self._run_all, jobs)
 
     async def _in_thread(self, work: Callable[..., _T], *args: object) -> _T:
-        return await trio.to_thread.run_sync(work, *args, limiter=self._thread)
+        return await threads.run_sync(work, *args, limiter=self._thread)
 
     def _run_all(self, jobs: list[_Job[Any]]) -> None:
         try:
@@ -290,12 +291,12 @@ class StagingDisk:
 
     async def run_bulk(self, work: Callable[..., _T], *args: object) -> _T:
         """Run long disk work beside other such. Never abandoned."""
-        return await trio.to_thread.run_sync(work, *args, limiter=self._bulk)
+        return await threads.run_sync(work, *args, limiter=self._bulk)
 
     async def run_short(self, work: Callable[..., _T], *args: object) -> _T:
         """Run short disk work that needs no order beside other such: long work holds it up as little as the journal
         does. Never abandoned."""
-        return await trio.to_thread.run_sync(work, *args, limiter=self._short)
+        return await threads.run_sync(work, *args, limiter=self._short)
 
     # ----- names, not blocking ------------------------------------------------------------------------------------
 

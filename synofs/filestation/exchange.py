@@ -1,8 +1,8 @@
 """One HTTP request under way: what its task and its thread share, and how the one stops the other.
 
 A thread cannot be interrupted while it waits for the network, but its socket can be shut down from outside,
-which ends the wait at once. So an exchange knows its socket before it is connected, and a small task beside the
-thread shuts it down when the exchange is cancelled or out of time. That makes all time limits real ones, whatever
+which ends the wait at once. So an exchange knows its socket before it is connected, and shuts it down (`cut`) when it
+is cancelled or out of time. That makes all time limits real ones, whatever
 the NAS does: dribbling one byte a minute, or nothing at all. The sockets have no time limits of their own.
 """
 
@@ -78,23 +78,15 @@ class Exchange:
         self.streams_out = not isinstance(request.body, bytes | None) and request.body.length > SMALL_BODY_BYTES
         seconds = request.stall_seconds if self.streams_out else request.answer_seconds
         self.scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        self._token = trio.lowlevel.current_trio_token()
         self._lock = threading.Lock()
         self._handle = -1  # our own descriptor of the socket
         self._over = False
 
     # ----- in the task ------------------------------------------------------------------------------------------
 
-    async def abort_when_cancelled(self) -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            self._abort()
-
     def cut(self) -> None:
-        """Its connection is dead: the thread meets an error at once, and the call may be repeated."""
-        self._abort()
-
-    def _abort(self) -> None:
+        """It is cancelled, or its connection is dead: the thread meets an error at once."""
         if self.pieces_in is not None:
             self.pieces_in.close()
         with self._lock:
@@ -119,7 +111,7 @@ class Exchange:
                 self.sink_error, keep_on = exc, False
             if not keep_on:
                 if self.pieces_in.close():
-                    self._abort()
+                    self.cut()
                 break
             if self.pieces_in.empty:
                 self._allow(self.request.stall_seconds)
@@ -142,7 +134,7 @@ class Exchange:
 
     def has_been_sent(self) -> None:
         if self.request.more_follows:
-            trio.from_thread.run_sync(self.sent.set)
+            trio.from_thread.run_sync(self.sent.set, trio_token=self._token)
 
     def watch(self, sock: socket.socket) -> None:
         """From now on `sock` is what has to be shut down to end this exchange."""
@@ -196,7 +188,9 @@ class Exchange:
         for piece in self._exactly(body):
             yield piece
             left -= len(piece)
-            trio.from_thread.run_sync(partial(self._count_sent, body, len(piece), last=left == 0))
+            trio.from_thread.run_sync(
+                partial(self._count_sent, body, len(piece), last=left == 0), trio_token=self._token
+            )
 
     def _exactly(self, body: RequestBody) -> Iterator[bytes | memoryview]:
         """The body, held against its announced length."""

@@ -27,6 +27,7 @@ import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
+from synofs import threads
 from synofs.filestation import tls
 from synofs.filestation.exchange import Address, Exchange
 from synofs.filestation.transport import (
@@ -145,21 +146,26 @@ class RequestsTransport:
         return self._resolved
 
     async def _run_in_thread(self, exchange: Exchange) -> None:
-        limiter = self._bulk_threads if exchange.request.bulk else self._call_threads
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(exchange.abort_when_cancelled)
-            # Not abandoned when cancelled: the thread uses the caller's files, and ends at once anyway.
-            if exchange.sink is not None:
-                nursery.start_soon(exchange.hand_over)
-            if exchange.request.more_follows:
-                nursery.start_soon(self._prepare_spare, exchange)
-            await trio.to_thread.run_sync(partial(self._run, exchange), limiter=limiter)
-            if exchange.sink is not None:
-                await exchange.handed_over.wait()
-            nursery.cancel_scope.cancel()
+        if exchange.sink is None and not exchange.request.more_follows:
+            await self._in_thread(exchange)
+        else:
+            async with trio.open_nursery() as nursery:
+                if exchange.sink is not None:
+                    nursery.start_soon(exchange.hand_over)
+                if exchange.request.more_follows:
+                    nursery.start_soon(self._prepare_spare, exchange)
+                await self._in_thread(exchange)
+                if exchange.sink is not None:
+                    await exchange.handed_over.wait()
+                nursery.cancel_scope.cancel()
         if exchange.error is not None:
             # Cut off because we were cancelled, it failed in whatever way: be cancelled instead.
             await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _in_thread(self, exchange: Exchange) -> None:
+        """Not abandoned when cancelled: the thread uses the caller's files, and ends at once anyway."""
+        limiter = self._bulk_threads if exchange.request.bulk else self._call_threads
+        await threads.run_sync(self._run, exchange, limiter=limiter, cut=exchange.cut)
 
     async def _prepare_spare(self, exchange: Exchange) -> None:
         """Have an idle connection when this request is under way. A connection costs a round trip, with TLS two more,

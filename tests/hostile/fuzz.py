@@ -123,7 +123,7 @@ def _in_virtual_time(seeds: range, attempt: Callable[[int], Awaitable[Outcome]])
 
     clock = MockClock(autojump_threshold=0)
     clock.jump(10_000)
-    with mock.patch("trio.to_thread.run_sync", _here):
+    with mock.patch("trio.to_thread.run_sync", _here), mock.patch("synofs.threads.run_sync", _here):
         trio.run(run, clock=clock)
     return outcome
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from synofs import threads
 from synofs.content.budget import BudgetOptions
 from synofs.content.cachedir import CacheDir, open_cache_dir
 from synofs.content.stagedfile import StagedFile
@@ -24,6 +25,7 @@ ROOMY = BudgetOptions(max_dirty_bytes=1024 * MIB, floor_bytes=0)
 def inline_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disk work happens where it is asked for: with virtual time, nothing is left to the speed of threads."""
     monkeypatch.setattr(trio.to_thread, "run_sync", without_threads)
+    monkeypatch.setattr(threads, "run_sync", without_threads)
 
 
 class Areas:
