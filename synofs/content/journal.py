@@ -134,6 +134,11 @@ def new_row(
     )
 
 
+def base_columns(base: Fingerprint | None, md5: str | None) -> dict[str, object]:
+    size, mtime_ns = base if base is not None else (None, None)
+    return {"base_size": size, "base_mtime_ns": mtime_ns, "base_md5": md5}
+
+
 class Move(NamedTuple):
     """A rename on the NAS that was begun. `replaces`: the version at `dest` that it is to replace."""
 

@@ -27,7 +27,7 @@ from synofs.content.attempt import Attempt, Sent, attempt_columns
 from synofs.content.digest import md5_of
 from synofs.content.errors import StagedFileClosed
 from synofs.content.headstart import HeadStart
-from synofs.content.journal import Row
+from synofs.content.journal import Row, base_columns
 from synofs.content.quicklock import QuickLock
 from synofs.content.ranges import RangeSet
 from synofs.content.stagingdisk import Label, StagingDisk, close_all, write_at
@@ -190,9 +190,13 @@ class StagedFile:
 
     # ----- changing ---------------------------------------------------------------------------------------------
 
+    def takes_at_once(self, length: int) -> bool:
+        """Will a write of so many bytes be done between two awaits?"""
+        return length <= _INLINE_WRITE_BYTES and not self._needs_preparation and not self._changing.locked()
+
     async def write(self, offset: int | None, data: bytes | memoryview) -> None:
         """Write at `offset`, or append (None). Raises `LocalDiskFull`, `OSError`, `StagedFileClosed`."""
-        if len(data) <= _INLINE_WRITE_BYTES and not self._needs_preparation and not self._changing.locked():
+        if self.takes_at_once(len(data)):
             self._write_now(offset, data)
             return
         async with self._changing:
@@ -482,13 +486,7 @@ class StagedFile:
             self._need_open()
             source = self.open_source()
             self.frozen = True
-            return Frozen(
-                source,
-                self.size,
-                self.effective_mtime_ns,
-                self.generation,
-                self.data_name,
-            )
+            return Frozen(source, self.size, self.effective_mtime_ns, self.generation, self.data_name)
 
     def open_source(self) -> BinaryIO:
         """The data file for an upload, with a position of its own."""
@@ -597,8 +595,3 @@ class StagedFile:
         self._ended = True
         self._void_head()
         close_all(self._take_descriptors())
-
-
-def base_columns(base: Fingerprint | None, md5: str | None) -> dict[str, object]:
-    size, mtime_ns = base if base is not None else (None, None)
-    return {"base_size": size, "base_mtime_ns": mtime_ns, "base_md5": md5}

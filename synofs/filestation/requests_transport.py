@@ -399,6 +399,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
+        self._pool: urllib3.HTTPConnectionPool | None = None
         self.closed = False
         super().__init__(max_retries=0)
 
@@ -422,7 +423,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
         super().close()
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.poolmanager.connection_from_url(request.url)
+        if self._pool is None:
+            self._pool = self.poolmanager.connection_from_url(request.url)
+        return self._pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        """Path and query. (It would look for a proxy first, which is not ours to use.)"""
+        return request.url[request.url.index("/", len("https://")) :]  # type: ignore[no-any-return]
 
     def build_response(self, request: Any, answer: Any) -> requests.Response:
         """What we look at, and no more."""

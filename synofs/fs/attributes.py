@@ -61,12 +61,16 @@ class Attributes:
         """How long the attributes may still be believed."""
         return max(0.0, inode.checked_at + self._options.attr_ttl_seconds - trio.current_time())
 
+    def are_fresh(self, inode: Inode) -> bool:
+        """Within their TTL, or not the NAS's to tell."""
+        return inode.parent is None or inode.staged is not None or self.remaining_seconds(inode) > 0
+
     async def renew_if_old(self, inode: Inode) -> None:
         """Return with attributes within their TTL. Raises `NoEntry` when the NAS no longer has the file.
 
         When the NAS cannot be asked, or takes too long (fs/staleness.py), attributes that are known stay in use.
         """
-        if inode.parent is None or inode.staged is not None or self.remaining_seconds(inode) > 0:
+        if self.are_fresh(inode):
             return
         staleness = self._listings.staleness
         try:

@@ -17,6 +17,7 @@ from synofs.content.errors import StagedFileClosed
 from synofs.content.listingstore import ListingStore
 from synofs.content.reader import FileReader, Reader
 from synofs.content.staging import StagingArea
+from synofs.fs.athand import AtHand
 from synofs.fs.attributes import AttributeOptions, Attributes
 from synofs.fs.callers import Caller, Callers
 from synofs.fs.errors import (
@@ -117,6 +118,7 @@ class Filesystem:
             self._mover = Mover(store, leftovers, leftovers.renames, write_options.hostname)
             self._names = Namespace(self.inodes, self._listings, store, self.writes, self._mover)
             self._renames = Renames(self.inodes, self._listings, notifier, self._names, self.writes, self._mover)
+        self.at_hand = AtHand(self._listings, self._attributes, self._files, self._dirs, self.writes)
 
     @property
     def read_only(self) -> bool:
@@ -256,13 +258,6 @@ class Filesystem:
             if not await self._listings.more(listing):
                 break
         return handle, handle.entries
-
-    def has_entries_at_hand(self, number: int, position: int) -> bool:
-        """Will `readdir` wait for nothing?"""
-        handle = self._dirs.get(number)
-        if position == 0 or handle.listing is None:
-            return self._listings.is_at_hand(handle.inode)
-        return handle.listing.complete or position < len(handle.entries)
 
     async def _walked(self, directory: Inode, *, reading: bool) -> Listing:
         """The listing of a directory that somebody comes to; who walks a tree gets the next ones ahead."""

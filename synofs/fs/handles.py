@@ -88,6 +88,9 @@ class HandleTable(Generic[_T]):
         except KeyError:
             raise BadHandle(f"handle {number} is not open") from None
 
+    def find(self, number: int) -> _T | None:
+        return self._open.get(number)
+
     def pop(self, number: int) -> _T | None:
         return self._open.pop(number, None)
 

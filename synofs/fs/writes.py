@@ -228,7 +228,7 @@ class Writes:
         """Refuse early what the NAS would refuse at the upload. One question per folder and minute."""
         if not parent.rights & Rights.WRITE:
             raise AccessDenied(parent.path())
-        if self.durable or trio.current_time() < self._writable_until.get(parent.number, float("-inf")):
+        if self.knows_folder(parent):
             return  # in durable mode the upload itself will tell, and close reports it
         try:
             await self._store.check_writable(parent.path(), remote_name(name))
@@ -238,6 +238,10 @@ class Writes:
         if len(self._writable_until) > 10_000:
             self._writable_until.clear()
         self._writable_until[parent.number] = trio.current_time() + self._options.check_seconds
+
+    def knows_folder(self, parent: Inode) -> bool:
+        """May a file be begun in it without asking the NAS?"""
+        return self.durable or trio.current_time() < self._writable_until.get(parent.number, float("-inf"))
 
     def name_is_taken(self, directory: Inode, name: bytes) -> None:
         """The kernel believes that nothing is there, and shall ask."""

@@ -53,9 +53,12 @@ def _prompt(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
     return _guard(handler, at_hand=lambda *_: True)
 
 
-def _prompt_if(at_hand: Callable[Concatenate[Operations, _P], bool]) -> Callable[[_Handler[_P, _R]], _Handler[_P, _R]]:
-    """The same for calls that wait for nothing if `at_hand` says so: a bound costs a tenth of such a call."""
-    return lambda handler: _guard(handler, at_hand=at_hand)
+def _prompt_if(
+    at_hand: Callable[Concatenate[Operations, _P], bool], *, changes: bool = False
+) -> Callable[[_Handler[_P, _R]], _Handler[_P, _R]]:
+    """The same for calls that wait for nothing if `at_hand` says so (fs/athand.py): a bound costs a tenth of such a
+    call. Otherwise they are bounded like the others."""
+    return lambda handler: _guard(handler, changes=changes, at_hand=at_hand)
 
 
 def _unhurried(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
@@ -132,7 +135,7 @@ class Operations(pyfuse3.Operations):
 
     # ----- names and attributes ---------------------------------------------------------------------------------
 
-    @_guarded
+    @_prompt_if(lambda self, parent_inode, name, ctx: self.fs.at_hand.name(self._table.get(parent_inode), name))
     async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         parent = self._table.get(parent_inode)
         inode = await self.fs.lookup(parent, name)
@@ -149,7 +152,7 @@ class Operations(pyfuse3.Operations):
             self._table.release(inode)  # should it have no attributes, and no listing either
         return entry
 
-    @_guarded
+    @_prompt_if(lambda self, inode, ctx: self.fs.at_hand.attributes(self._table.get(inode)))
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         found = self._table.get(inode)
         await self.fs.getattr(found)
@@ -178,10 +181,7 @@ class Operations(pyfuse3.Operations):
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
         return await self.fs.opendir(self._table.get(inode), Caller(ctx.pid, ctx.uid))
 
-    def _has_entries_at_hand(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> bool:
-        return self.fs.has_entries_at_hand(fh, max(0, start_id - 2))
-
-    @_prompt_if(_has_entries_at_hand)
+    @_prompt_if(lambda self, fh, start_id, token: self.fs.at_hand.entries(fh, max(0, start_id - 2)))
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Cookies: 1 is behind `.`, 2 behind `..`, n + 2 behind the n-th entry of the handle's list."""
         handle, entries = await self.fs.readdir(fh, max(0, start_id - 2))
@@ -229,7 +229,7 @@ class Operations(pyfuse3.Operations):
         # pyfuse3 takes any contiguous buffer: a view of a cached piece goes to the kernel without a copy.
         return await self.fs.read(fh, off, size)  # type: ignore[return-value]
 
-    @_unhurried
+    @_prompt_if(lambda self, fh: self.fs.at_hand.release(fh), changes=True)
     async def release(self, fh: int) -> None:
         await self.fs.release(fh)
 
@@ -264,7 +264,12 @@ class Operations(pyfuse3.Operations):
 
     # ----- changes ------------------------------------------------------------------------------------------------
 
-    @_guarded
+    def _begins_at_once(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> bool:
+        return self.fs.at_hand.new_name(self._table.get(parent_inode), name)
+
+    @_prompt_if(_begins_at_once)
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
@@ -273,11 +278,12 @@ class Operations(pyfuse3.Operations):
         self._table.count_lookup(inode)
         return pyfuse3.FileInfo(fh=fh, keep_cache=False), entry
 
-    @_unhurried  # it never waits for the NAS, but a copy of a big file takes its time
+    # It never waits for the NAS, but a copy of a big file takes its time.
+    @_prompt_if(lambda self, fh, off, buf: self.fs.at_hand.room(fh, len(buf)), changes=True)
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         return await self.fs.write(fh, off, buf)
 
-    @_unhurried
+    @_prompt_if(lambda self, fh: self.fs.at_hand.closing(fh), changes=True)
     async def flush(self, fh: int) -> None:
         await self.fs.flush(fh)
 

@@ -389,7 +389,7 @@ async def test_what_is_at_hand_of_a_folder_is_told_without_waiting_and_the_rest_
     store.folder("/s/d")
     names = store.files("/s/d", 4)
     number = await find(ops, b"s", b"d")
-    at_hand = ops.fs.has_entries_at_hand
+    at_hand = ops.fs.at_hand.entries
 
     async def first_page() -> None:
         await ops.fs.readdir(fh, 0)
