@@ -129,6 +129,12 @@ class Exchange:
 
     # ----- in the thread ----------------------------------------------------------------------------------------
 
+    @property
+    def sends_whole_body(self) -> bool:
+        """There is a body, and it goes in one piece."""
+        body = self.request.body
+        return not self.streams_out and bool(body if isinstance(body, bytes | None) else body.length)
+
     def failed(self, kind: type[TransportError], message: str) -> TransportError:
         return kind(message, reused=self.phase is not ConnectTimeout and not self.connected)
 

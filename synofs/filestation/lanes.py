@@ -78,7 +78,10 @@ class Lanes:
         self._waiting[lane].append(ticket)
         self._admit()
         try:
-            await ticket.called.wait()
+            if ticket.called.is_set():
+                await trio.lowlevel.checkpoint_if_cancelled()
+            else:
+                await ticket.called.wait()
         except trio.Cancelled:
             if ticket.called.is_set():
                 self._leave(lane)

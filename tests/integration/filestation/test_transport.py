@@ -42,6 +42,45 @@ async def test_a_request_and_its_answer_as_they_are() -> None:
     assert b"ookie" not in seen[1], "no cookie of the server's is ever sent back"
 
 
+class Work(trio.abc.Instrument):
+    """What the loop has to do."""
+
+    def __init__(self) -> None:
+        self.spawned = self.steps = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.spawned += 1
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
+
+
+@pytest.mark.parametrize("body", [b"c=%2F", Body(b"head", bytes(32 * 1024), b"tail")], ids=["form", "file"])
+async def test_a_small_request_goes_in_one_piece_and_takes_no_task_beside_it(
+    monkeypatch: pytest.MonkeyPatch, body: Any
+) -> None:
+    sent: list[bytes] = []
+    sendall = socket.socket.sendall
+
+    def noted(sock: socket.socket, data: bytes) -> None:
+        if threading.current_thread() is not threading.main_thread() and not data.startswith(b"HTTP"):
+            sent.append(data)
+        sendall(sock, data)
+
+    seen: list[bytes] = []
+    with serving(noting(seen)) as server:
+        async with connected(server) as http:
+            await http.send(GET)
+            monkeypatch.setattr(socket.socket, "sendall", noted)
+            work = Work()
+            trio.lowlevel.add_instrument(work)
+            await http.send(Request("POST", "/x", body=body))
+            trio.lowlevel.remove_instrument(work)
+    assert sent == [seen[1]]
+    assert work.spawned == 0
+    assert work.steps <= 4  # into a thread and back, and what wakes the loop
+
+
 async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login evil password evil")
