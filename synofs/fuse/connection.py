@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +30,9 @@ def device_number(mountpoint: str) -> tuple[int, int] | None:
     found = None
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         fields = line.split(" ")
-        path = fields[4].encode(errors="surrogateescape").decode("unicode_escape", errors="ignore")
-        if path == wanted or fields[4] == wanted:
+        # The kernel writes blanks, tabs, newlines and backslashes as octal numbers.
+        path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
+        if path == wanted:
             major, _, minor = fields[2].partition(":")
             found = int(major), int(minor)
     return found

@@ -148,7 +148,7 @@ class Mount:
 
 def is_mounted(path: Path) -> bool:
     mountinfo = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    return any(line.split(" ")[4] == str(path) for line in mountinfo.splitlines())
+    return any(line.split(" ")[4].replace("\\040", " ") == str(path) for line in mountinfo.splitlines())
 
 
 @contextlib.contextmanager

@@ -32,6 +32,11 @@ def test_it_inherits_nothing_and_keeps_out_of_the_way(watched: tuple[Mount, int]
     assert str(mount.mountpoint) in (about / "cmdline").read_text()
 
 
+def test_it_is_there_whatever_the_folder_is_called(served: Path, start_nas: Callable[..., Nas], tmp_path: Path) -> None:
+    with mounted(start_nas(served), at=tmp_path / "Fotos für München") as mount:
+        wait_until(lambda: guard_of(mount), what="the guard")
+
+
 def test_it_goes_with_the_mount(watched: tuple[Mount, int]) -> None:
     mount, guard = watched
     mount.process.terminate()
