@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -221,8 +222,8 @@ class Renames:
         while True:
             try:
                 return await self._mover.finish(move, of_earlier_run=of_earlier_run)
-            except RemoteError as error:
-                log.info("%s: its rename waits for the NAS: %s", printable(move.source), error)
+            except (RemoteError, ContentError, OSError) as error:
+                log.info("%s: its rename waits: %s", printable(move.source), error)
                 await trio.sleep(_PAUSE_SECONDS)
 
     async def _settle(self, rename: _Rename, move: Move | None) -> None:
@@ -273,7 +274,7 @@ class Renames:
                 await self._writes.area.moved(move.id if move is not None else None, changes)
                 return
             except (ContentError, OSError) as error:
-                log.warning("%s: its rename cannot be written down yet: %s", printable(rename.dest), error)
+                _tell_of_a_full_disk(rename.dest, error)
                 if not rename.ended.is_set():  # a crash may undo it
                     rename.end(error)
                     self._tell_of(rename, *old_place)
@@ -301,9 +302,19 @@ class Renames:
             if await self._outcome(move, of_earlier_run=True):
                 await self._follow(move)
             else:
-                await self._leftovers.drop(move)
+                await self._insist(move, partial(self._leftovers.drop, move))
             self._look_again(move)
         self._writes.moves_settled()
+
+    @staticmethod
+    async def _insist(move: Move, write: Callable[[], Awaitable[None]]) -> None:
+        """Have the journal know, however long the local disk is full."""
+        while True:
+            try:
+                return await write()
+            except (ContentError, OSError) as error:
+                _tell_of_a_full_disk(move.dest, error)
+                await trio.sleep(_JOURNAL_PAUSE_SECONDS)
 
     async def _follow(self, move: Move) -> None:
         """The NAS has it under its new name: unsent files go there, too."""
@@ -314,7 +325,8 @@ class Renames:
                 self._dirty.unlink(target)
                 await self._writes.forget(target, staged, keep=is_open(target))
             self._leftovers.arrived(move)
-            await self._writes.area.moved(move.id, Changes({}, renamed=(move.source, move.dest)))
+            changes = Changes({}, renamed=(move.source, move.dest))
+            await self._insist(move, partial(self._writes.area.moved, move.id, changes))
             self._rename_times(move.source, move.dest)
             self._leftovers.renamed(move.source, move.dest)
             return
@@ -344,6 +356,10 @@ class Renames:
                     return node
                 node = node.parent
         return None
+
+
+def _tell_of_a_full_disk(dest: str, error: Exception) -> None:
+    log.warning("%s: its rename cannot be written down yet: %s", printable(dest), error)
 
 
 def _perhaps_sent(inode: Inode) -> bool:

@@ -595,6 +595,40 @@ async def test_a_rename_that_a_full_local_disk_could_not_note_is_noted_once_ther
     assert await writeback.flushed() == {"/s/new": b"of old"}
 
 
+@pytest.mark.parametrize("was_done", [True, False])
+async def test_a_rename_of_an_earlier_run_is_settled_once_a_full_local_disk_has_room(
+    was_done: bool,
+    nas: Nas,
+    mode: WriteMode,
+    open_area: Areas,
+    inline_disk: None,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    expect_logs: Callable[..., None],
+) -> None:
+    """It does not end the mount, and what is unsent waits for it."""
+    expect_logs("cannot be written down yet")
+    nas.file("/s/a/y", b"new" if was_done else b"theirs")
+    if not was_done:
+        nas.file("/s/a/x", b"new")
+    area = await open_area()
+    area.journal.begin_move("/s/a/x", "/s/a/y", None, None)
+    rig = Rig(nas, area, mode)
+
+    def full(*args: object) -> None:
+        raise LocalDiskFull("the disk that holds the journal is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(area.journal, "moved", full)
+        patch.setattr(area.journal, "drop_move", full)
+        await rig.start(nursery)
+        await trio.sleep(3.0)
+        assert area.journal.moves()
+    await rig.writes.drain()
+    assert not area.journal.moves()
+    assert await rig.read("/s/a/y") == (b"new" if was_done else b"theirs")
+
+
 @pytest.mark.parametrize("look", ["listing", "attributes"])
 async def test_who_looks_while_the_answer_to_a_rename_is_on_its_way_does_not_make_the_file_vanish(
     look: str, rig: Rig, nas: Nas, monkeypatch: pytest.MonkeyPatch
