@@ -15,6 +15,7 @@ anew. What then belongs to nobody, or was written by a mount that was killed bef
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -55,6 +56,7 @@ PRAGMA user_version = {_SCHEMA_NUMBER};
 """
 _DISK_BLOCK_BYTES = 4096
 _WHOLE_STRETCH_BYTES = 1024**2  # of a file that comes as a whole
+_MOST_TOGETHER = 512  # pieces that are written with one call; the kernel takes 1,024
 _MAX_STRETCH_BYTES = 16 * 1024**2  # no piece is as large; a damaged index may say anything
 
 
@@ -84,6 +86,10 @@ class Piece(NamedTuple):
     version: Fingerprint
     start: int
     data: memoryview
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
 
 
 class Whole(NamedTuple):
@@ -258,12 +264,12 @@ class BlockStore:
             return
         self._index.execute("BEGIN")
         try:
-            for piece in pieces:
-                if isinstance(piece, Whole):
-                    if self._make_room(_room(piece.version.size)):
-                        self._take_over(piece)
-                elif self._make_room(_room(len(piece.data))):
-                    self._write_one(piece)
+            for part in _runs(pieces):
+                if isinstance(part, Whole):
+                    if self._make_room(_room(part.version.size)):
+                        self._take_over(part)
+                elif self._make_room(sum(_room(len(piece.data)) for piece in part)):
+                    self._write_run(part)
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._index.execute("ROLLBACK")
@@ -271,24 +277,31 @@ class BlockStore:
             raise
         self._index.execute("COMMIT")
 
-    def _write_one(self, piece: Piece) -> None:
-        file_id = self._id_of(piece.path, piece.version)
-        start, end = piece.start, piece.start + len(piece.data)
-        overlap = self._index.execute(
-            "SELECT 1 FROM stretches WHERE file = ? AND start < ? AND start + length > ?", [file_id, end, start]
-        ).fetchone()
-        if overlap is not None:
+    def _write_run(self, run: list[Piece]) -> None:
+        """Few steps for many bytes: with each of them the thread lets go of the interpreter, and while a download is
+        under way it waits milliseconds to have it back."""
+        path, version, start, _ = run[0]
+        file_id = self._id_of(path, version)
+        if self._overlaps(file_id, start, run[-1].end):
+            if len(run) > 1:
+                for piece in run:
+                    self._write_run([piece])
             return
         place = self._data_path(file_id)
         place.parent.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(fd, piece.data, start)
+            _write_all(fd, [piece.data for piece in run], start)
         finally:
             os.close(fd)
-        checksum = _checksum(_key(piece.path, piece.version), start, piece.data)
-        self._index.execute("INSERT INTO stretches VALUES (?, ?, ?, ?)", [file_id, start, len(piece.data), checksum])
-        self._account(file_id, _room(len(piece.data)))
+        key = _key(path, version)
+        rows = [(file_id, piece.start, len(piece.data), _checksum(key, piece.start, piece.data)) for piece in run]
+        self._index.executemany("INSERT INTO stretches VALUES (?, ?, ?, ?)", rows)
+        self._account(file_id, sum(_room(len(piece.data)) for piece in run))
+
+    def _overlaps(self, file_id: str, start: int, end: int) -> bool:
+        query = "SELECT 1 FROM stretches WHERE file = ? AND start < ? AND start + length > ? LIMIT 1"
+        return self._index.execute(query, [file_id, end, start]).fetchone() is not None
 
     def _take_over(self, whole: Whole) -> None:
         file_id = self._id_of(whole.path, whole.version)
@@ -364,6 +377,30 @@ class BlockStore:
 
     def _data_path(self, file_id: str) -> Path:
         return self._folder / "data" / file_id[:2] / file_id
+
+
+def _runs(pieces: Sequence[Piece | Whole]) -> Iterator[list[Piece] | Whole]:
+    """Pieces of a file that follow each other come together."""
+    run: list[Piece] = []
+    for piece in pieces:
+        if run and not (len(run) < _MOST_TOGETHER and piece[:3] == (*run[-1][:2], run[-1].end)):
+            yield run
+            run = []
+        if isinstance(piece, Piece):
+            run.append(piece)
+        else:
+            yield piece
+    if run:
+        yield run
+
+
+def _write_all(fd: int, data: Sequence[memoryview], start: int) -> None:
+    """A disk that is almost full takes a part, and says why at the next try."""
+    if os.pwritev(fd, data, start) < sum(map(len, data)):
+        for part in data:
+            if os.pwrite(fd, part, start) < len(part):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            start += len(part)
 
 
 def _as_bytes(path: str) -> bytes:

@@ -1,8 +1,9 @@
 """Clean bytes of remote files on the local disk: a cache that survives remounts and may fail at any time.
 
 The cache never fails a read: what goes wrong here is logged once and answered as a miss. All of it runs in one
-thread (`blockstore.py` says what lies on the disk); bytes are written behind the reader, through a queue that drops
-when it is full.
+thread (`blockstore.py` says what lies on the disk); bytes are written behind the reader, through a queue. What is
+faster than the disk waits for it a little (`keep_pace`), so that what was read is here afterwards; a disk that takes
+longer, or hangs, is not waited for, and what comes while the queue is full is dropped.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import trio
 
+from synofs.content.allowance import Allowance
 from synofs.content.blockstore import BlockStore, CachedFile, Piece, Stretch, Whole
 from synofs.content.errors import ContentError
 from synofs.remote import Fingerprint
@@ -28,13 +30,19 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _SWEEP_PAUSE_SECONDS = 0.05  # some 15 s for the whole cache
 _LOOK_SECONDS = 5.0  # between two looks at the free space
+_BATCH_BYTES = 8 * 1024**2  # are written together; who asks for something meanwhile waits for no more than that
+_BATCH_SECONDS = 0.5  # a disk that takes longer is not waited for until nothing is left to be written
+_WAITING_PART = 0.05  # of the time, in the long run
 
 
 @dataclass(frozen=True, slots=True)
 class DiskCacheOptions:
     max_bytes: int = 10 * 1024**3
     floor_bytes: int = 1024**3  # free space that is left to everybody else
-    queue_bytes: int = 64 * 1024**2  # waiting to be written; more is dropped
+    pace_bytes: int = 64 * 1024**2  # waiting to be written: downloads wait, ...
+    wait_seconds: float = 2.0  # ... so long at once
+    queue_bytes: int = 128 * 1024**2  # more is dropped; most of it is in the cache in memory, too
+    end_seconds: float = 2.0  # the end of a mount goes on writing for so long
     max_whole_bytes: int = 256 * 1024**2  # of a file that was written here: what a checksum is not dear for
 
 
@@ -52,6 +60,9 @@ class DiskCache:
         self._send, self._receive = trio.open_memory_channel[_Item | None](10_000)  # None: only look at `_void`
         self._void: list[str] = []  # paths to be forgotten before anything else is done
         self._queued_bytes = 0
+        self._written = trio.Event()  # set and replaced whenever something was
+        self._is_slow = False
+        self._allowance = Allowance(options.wait_seconds, _WAITING_PART)
         self._forgotten: dict[str, int] = {}  # path -> items queued before this number are void
         self._item_count = 0
         self._broken = False
@@ -88,6 +99,18 @@ class DiskCache:
             self._send.send_nowait(_Item(self._item_count, Piece(path, version, start, data)))
             self._queued_bytes += len(data)
 
+    async def keep_pace(self) -> None:
+        """Hold a download back while much waits to be written, if the disk gets on with it; for no more than
+        `wait_seconds` at once and a twentieth of the time."""
+        while self._queued_bytes > self._options.pace_bytes and not self._is_slow and not self._broken:
+            began = trio.current_time()
+            if (allowed := self._allowance.seconds) <= 0:
+                return
+            with trio.move_on_after(min(allowed, _BATCH_SECONDS)) as limit:
+                await self._written.wait()
+            self._allowance.spend(trio.current_time() - began)
+            self._is_slow = limit.cancelled_caught
+
     def take_over(self, path: str, version: Fingerprint, data: str) -> None:
         """This whole file on the same disk, which nobody will change any more, has the bytes of that version: keep it
         under a name of the cache's own. Not for big files, nor where a file can have only one name."""
@@ -115,7 +138,7 @@ class DiskCache:
             self._send.send_nowait(None)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write what is added, until cancelled; what is queued then is lost to the cache."""
+        """Write what is added, until cancelled; `close` comes after it."""
         await self.open()
         task_status.started()
         async with trio.open_nursery() as nursery:
@@ -137,13 +160,18 @@ class DiskCache:
 
     async def _write_for_ever(self) -> None:
         while True:
-            batch = [await self._receive.receive()]
-            with contextlib.suppress(trio.WouldBlock):
-                while len(batch) < 64 and sum(map(_bytes_of, batch)) < self._options.queue_bytes:
-                    batch.append(self._receive.receive_nowait())
-            await self._write_behind(batch)
+            await self._write_behind([await self._receive.receive(), *self._waiting()])
             if self._receive.statistics().current_buffer_used == 0:
                 self._forgotten.clear()
+                self._is_slow = False
+
+    def _waiting(self) -> Iterator[_Item | None]:
+        """Of what is queued as much as is well written together."""
+        total_bytes = 0
+        with contextlib.suppress(trio.WouldBlock):
+            while total_bytes < _BATCH_BYTES:
+                yield (item := self._receive.receive_nowait())
+                total_bytes += _bytes_of(item)
 
     async def _write_behind(self, batch: list[_Item | None]) -> None:
         items = [item for item in batch if item is not None]
@@ -156,6 +184,8 @@ class DiskCache:
             with trio.CancelScope(shield=True):  # what was taken out of the queue is written, also at the end
                 await self._guarded(self._after_forgetting(lambda: self._store.write(valid)), None)
         self._queued_bytes -= sum(len(item.piece.data) for item in items if isinstance(item.piece, Piece))
+        self._written.set()
+        self._written = trio.Event()
 
     def _after_forgetting(self, work: Callable[[], _T]) -> Callable[[], _T]:
         void, self._void = self._void, []
@@ -177,14 +207,13 @@ class DiskCache:
         return max(self._forgotten.get(folder, 0) for folder in above)
 
     async def close(self) -> None:
-        """What was written here is kept, however late that was, and what was only read is not waited for."""
-        left: list[_Item | None] = []
-        with contextlib.suppress(trio.WouldBlock):
-            while True:
-                item = self._receive.receive_nowait()
-                if item is not None and isinstance(item.piece, Whole):
-                    left.append(item)
-        await self._write_behind(left)
+        """What was written here is kept, however late that was; what was only read as far as that takes no more than
+        `end_seconds`."""
+        until = trio.current_time() + self._options.end_seconds
+        while batch := list(self._waiting()):
+            if trio.current_time() > until:
+                batch = [item for item in batch if item is not None and isinstance(item.piece, Whole)]
+            await self._write_behind(batch)
         await self._guarded(self._after_forgetting(self._store.close), None)
 
     async def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:

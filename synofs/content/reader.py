@@ -355,6 +355,8 @@ class Reader:
                 for reader in content.readers:
                     reader.read_ahead(fetch.end)
             await self._keep_pace(content, fetch)
+            if self._disk is not None and not small:
+                await self._disk.keep_pace()
 
         if small and not fetch.first:
             self._prove_soon(content)
