@@ -20,8 +20,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import platformdirs
-from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 from synofs.app.config import NasAddress, Settings, SignInWords, wrong_option
 from synofs.app.errors import Failure, Problem
@@ -76,7 +76,7 @@ class SavedSignIn:
     ca_file: str | None = None
 
 
-class _KeptCredentials(BaseModel):
+class _KeptCredentials(msgspec.Struct):
     user: str
     password: str | None
     otp: str | None
@@ -84,12 +84,12 @@ class _KeptCredentials(BaseModel):
     device_name: str | None
 
 
-class _KeptSecrets(BaseModel):
+class _KeptSecrets(msgspec.Struct):
     password: str
     device_id: str | None
 
 
-class _Kept(BaseModel):
+class _Kept(msgspec.Struct):
     """A sign-in in the file."""
 
     credentials: _KeptCredentials
@@ -97,14 +97,9 @@ class _Kept(BaseModel):
     ca_file: str | None
     in_keyring: bool = False
 
-    @model_validator(mode="after")
-    def _has_its_password(self) -> _Kept:
+    def __post_init__(self) -> None:
         if self.credentials.password is None and not self.in_keyring:
             raise ValueError("no password")
-        return self
-
-
-_FILE = TypeAdapter(dict[str, _Kept])
 
 
 class Keep(Enum):
@@ -296,7 +291,7 @@ class FileStore:
         try:
             kept = json.loads(text)
             secrets = {name: kept[name] for name in _SECRETS}
-            _KeptSecrets.model_validate(secrets, strict=True)
+            msgspec.convert(secrets, _KeptSecrets)
         except (ValueError, KeyError, TypeError, RecursionError):  # whose text may show what it holds
             raise Failure(Problem.KEYRING_CLOSED, nas=url, detail="what it holds is not ours") from None
         return secrets
@@ -311,12 +306,11 @@ class FileStore:
     def _read(self) -> dict[str, Any]:
         try:
             entries: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
-            _FILE.validate_python(entries, strict=True)
+            msgspec.convert(entries, dict[str, _Kept])
         except FileNotFoundError:
             return {}
-        except ValidationError as exc:  # which is a ValueError, and its text shows what is in the file
-            place = ".".join(map(str, exc.errors(include_input=False)[0]["loc"])) or "all of it"
-            raise self._not_ours(f"{place} is not as synofs writes it") from None
+        except msgspec.ValidationError as exc:  # which is a ValueError; it names types and places, and no content
+            raise self._not_ours(f"it is not as synofs writes it: {exc}") from None
         except (OSError, ValueError, RecursionError) as exc:
             raise self._not_ours(exc) from exc
         return entries

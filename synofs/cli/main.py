@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -12,34 +13,61 @@ from typer.exceptions import Abort, TyperException
 import synofs
 from synofs.app.errors import Failure, Problem, failure_of
 from synofs.app.logs import keep_traceback
-from synofs.cli import (
-    archives,
-    copying,
-    demo,
-    discovering,
-    doctor,
-    extras,
-    mounting,
-    running,
-    searching,
-    sharing,
-    signin,
-    trash,
-    units,
-)
 
 ON_THE_NAS = "Done by the NAS itself, with paths inside a mount"
 
-app = typer.Typer(
-    name="synofs",
-    help="Mount a Synology NAS as a local folder, through its File Station.",
-    epilog="Start with: synofs login https://NAS:5001, then: synofs mount https://NAS:5001 ~/nas",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Where each command is: its module is imported when it is wanted, since a mount is to be there at once.
+_COMMANDS = {
+    "mount": "mounting.mount",
+    "umount": "mounting.umount",
+    "status": "running.status",
+    "flush": "running.flush",
+    "refresh": "running.refresh",
+    "discover": "discovering.discover_",
+    "login": "signin.login",
+    "logout": "signin.logout",
+    "cp": "copying.cp",
+    "mv": "copying.mv",
+    "search": "searching.search",
+    "du": "searching.du",
+    "md5": "searching.md5",
+    "share": "sharing.app",
+    "trash": "trash.app",
+    "compress": "archives.compress",
+    "extract": "archives.extract",
+    "peek": "archives.peek",
+    "fav": "extras.favourites",
+    "tasks": "extras.tasks",
+    "thumb": "extras.thumb",
+    "units": "units.units",
+    "doctor": "doctor.doctor",
+    "demo": "demo.demo",
+}
+_DONE_BY_THE_NAS = {"cp", "mv", "search", "du", "md5", "share", "trash", "compress", "extract", "peek", "fav", "tasks"}
+_DONE_BY_THE_NAS |= {"thumb"}
 
 
-@app.callback(invoke_without_command=True)
+def command_line(only: str | None = None) -> typer.Typer:
+    """All commands; or, if `only` is one of them, that one."""
+    app = typer.Typer(
+        name="synofs",
+        help="Mount a Synology NAS as a local folder, through its File Station.",
+        epilog="Start with: synofs login https://NAS:5001, then: synofs mount https://NAS:5001 ~/nas",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_synofs)
+    for name in [only] if only in _COMMANDS else _COMMANDS:
+        module, _, what = _COMMANDS[name].partition(".")
+        command = getattr(importlib.import_module(f"synofs.cli.{module}"), what)
+        panel = ON_THE_NAS if name in _DONE_BY_THE_NAS else None
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(command)
+    return app
+
+
 def _synofs(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -52,35 +80,10 @@ def _synofs(
         raise typer.Exit(Problem.WRONG_OPTION.exit_code)
 
 
-app.command("mount")(mounting.mount)
-app.command("umount")(mounting.umount)
-app.command("status")(running.status)
-app.command("flush")(running.flush)
-app.command("refresh")(running.refresh)
-app.command("discover")(discovering.discover_)
-app.command("login")(signin.login)
-app.command("logout")(signin.logout)
-app.command("cp", rich_help_panel=ON_THE_NAS)(copying.cp)
-app.command("mv", rich_help_panel=ON_THE_NAS)(copying.mv)
-app.command("search", rich_help_panel=ON_THE_NAS)(searching.search)
-app.command("du", rich_help_panel=ON_THE_NAS)(searching.du)
-app.command("md5", rich_help_panel=ON_THE_NAS)(searching.md5)
-app.add_typer(sharing.app, name="share", rich_help_panel=ON_THE_NAS)
-app.add_typer(trash.app, name="trash", rich_help_panel=ON_THE_NAS)
-app.command("compress", rich_help_panel=ON_THE_NAS)(archives.compress)
-app.command("extract", rich_help_panel=ON_THE_NAS)(archives.extract)
-app.command("peek", rich_help_panel=ON_THE_NAS)(archives.peek)
-app.add_typer(extras.favourites, name="fav", rich_help_panel=ON_THE_NAS)
-app.add_typer(extras.tasks, name="tasks", rich_help_panel=ON_THE_NAS)
-app.command("thumb", rich_help_panel=ON_THE_NAS)(extras.thumb)
-app.command("units")(units.units)
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command; whatever fails is one line on stderr and an exit code of its own."""
     try:
+        app = command_line(next(iter(arguments), None))
         code = typer.main.get_command(app).main(list(arguments), "synofs", standalone_mode=False)
         if code == Problem.INTERRUPTED.exit_code:  # what typer makes of Ctrl-C
             return _complain(Failure(Problem.INTERRUPTED))
@@ -90,16 +93,11 @@ def run(arguments: Sequence[str]) -> int:
     except (Abort, KeyboardInterrupt):
         return _complain(Failure(Problem.INTERRUPTED))
     except TyperException as exc:
-        command = next((word for word in arguments[:1] if word in _command_names()), "")
+        command = next((word for word in arguments[:1] if word in _COMMANDS), "")
         text = exc.format_message().rstrip(".") or "one of its commands has to be named"
         return _complain(Failure(Problem.WRONG_OPTION, detail=text[:1].lower() + text[1:], command=command))
     except Exception as exc:
         return _complain(failure_of(exc, log=keep_traceback(exc)))
-
-
-def _command_names() -> set[str]:
-    group: Any = typer.main.get_command(app)
-    return set(group.commands)
 
 
 def _complain(failure: Failure) -> int:

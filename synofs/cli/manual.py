@@ -17,7 +17,7 @@ import typer
 import synofs
 from synofs.app.config import GENERIC_WORDS, OPTIONS
 from synofs.app.errors import Problem
-from synofs.cli.main import app
+from synofs.cli.main import command_line
 
 FOLDER = Path(synofs.__file__).parents[1] / "man"
 FSTAB = FOLDER.parent / "systemd" / "fstab.example"
@@ -44,7 +44,7 @@ def pages() -> dict[str, str]:
 
 
 def synofs_1() -> str:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(command_line())
     lines = [*_head("synofs", 1), *_section("NAME"), r"synofs \- " + _text(_first(group.help))]
     lines += [*_section("SYNOPSIS"), r"\fBsynofs\fR \fICOMMAND\fR [\fIOPTIONS\fR] [\fIARGUMENTS\fR]"]
     lines += [*_section("DESCRIPTION"), _text(_first(group.help)), ".PP", _text(group.epilog or "")]
@@ -58,7 +58,7 @@ def synofs_1() -> str:
 
 
 def mount_synofs_8() -> str:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(command_line())
     helps = {option.removeprefix("--"): one for one in group.commands["mount"].params for option in one.opts}
     words = [(_word(name, helps.get(name)), _about(name, helps.get(name))) for name in OPTIONS if name != "otp"]
     lines = [

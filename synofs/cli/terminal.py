@@ -5,13 +5,16 @@ from __future__ import annotations
 import getpass
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from synofs.app.config import NasAddress
 from synofs.app.credentials import Asker
 from synofs.fs.names import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def say(text: str) -> None:
@@ -24,6 +27,8 @@ PIPE_WIDTH = 1000  # a line of text stays one where no terminal has an edge
 
 def console(*, stderr: bool = False) -> Console:
     """Colours and line ends that suit the terminal; in a pipe neither."""
+    from rich.console import Console  # it would slow down each command that draws nothing
+
     out = Console(stderr=stderr, highlight=False)
     return out if out.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
 

@@ -141,6 +141,7 @@ class DiskCache:
         """Write what is added, until cancelled; `close` comes after it."""
         await self.open()
         task_status.started()
+        await self._guarded(self._store.count, None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweep)
             nursery.start_soon(self._give_way)

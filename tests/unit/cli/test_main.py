@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import synofs
@@ -74,3 +77,13 @@ def test_nothing_mounted_is_said_in_words_and_in_json(
     assert capsys.readouterr().out == "Nothing is mounted.\n"
     assert main.run(["status", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
+
+
+def test_a_mount_is_not_held_up_by_what_it_does_not_need() -> None:
+    """Each of them takes as long to import as all of a mount's own modules."""
+    spared = {"pydantic", "rich", "zeroconf", "segno", "keyring", "jeepney", "PIL"}
+    script = "import sys; from synofs.cli.main import command_line; command_line('mount'); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert "trio" in imported
+    assert not spared & imported

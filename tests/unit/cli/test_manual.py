@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from synofs.cli import manual
-from synofs.cli.main import app, run
+from synofs.cli.main import command_line, run
 
 
 @pytest.mark.parametrize("name", manual.pages())
@@ -27,7 +27,7 @@ def test_man_finds_nothing_wrong_with_them(name: str) -> None:
 
 
 def all_commands() -> dict[str, Any]:
-    return dict(manual._commands(typer.main.get_command(app), "synofs"))
+    return dict(manual._commands(typer.main.get_command(command_line()), "synofs"))
 
 
 @pytest.mark.parametrize("name", all_commands())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from synofs.content.blockstore import CachedFile
+from synofs.content.blockstore import BlockStore, CachedFile
 from synofs.content.diskcache import DiskCache, DiskCacheOptions
 from synofs.remote import Fingerprint
 from tests.trees import revealing
@@ -267,6 +268,29 @@ async def test_after_an_orderly_end_nothing_is_scanned(tmp_path: Path) -> None:
         await got(disk, 0)
         await trio.sleep(0.5)
     assert strange.exists()
+
+
+async def test_a_mount_does_not_wait_until_what_is_cached_was_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with mounted(tmp_path) as disk:
+        await put(disk)
+    begun, may_end = trio.Event(), threading.Event()
+    count = BlockStore.count
+
+    def count_slowly(store: BlockStore) -> None:
+        trio.from_thread.run_sync(begun.set)
+        assert may_end.wait(10)
+        count(store)
+
+    monkeypatch.setattr(BlockStore, "count", count_slowly)
+    with trio.fail_after(20):
+        async with mounted(tmp_path, 5 * 304 * KIB) as disk:
+            await begun.wait()
+            disk.add("/s/more", VERSION, 0, memoryview(CONTENT))
+            may_end.set()
+            await written(disk)
+            assert disk.bytes_used == 5 * VERSION.size, "what was there before is counted, and makes room"
 
 
 async def test_the_cache_takes_no_more_room_than_it_may_and_the_least_recently_used_files_go(tmp_path: Path) -> None:
