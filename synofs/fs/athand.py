@@ -1,7 +1,8 @@
 """Which calls will be answered without waiting for the NAS, told before they are begun.
 
 Such a call needs no bound (fuse/operations.py): a bound costs as much as the answer itself. "Yes" must be true of every
-step of the call; "no" only costs the bound.
+step of the call, also of one that begins a moment later: what is about to grow old is not at hand. "No" only costs the
+bound.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode
 from synofs.fs.listings import Listings
 from synofs.fs.writes import Writes
+
+_MOMENT_SECONDS = 0.1  # longer than such a call takes
 
 
 class AtHand:
@@ -32,11 +35,15 @@ class AtHand:
         """Of `readdir`."""
         handle = self._dirs.get(number)
         if position == 0 or handle.listing is None:
-            return self._listings.is_at_hand(handle.inode)
+            return self._is_listed(handle.inode)
         return handle.listing.complete or position < len(handle.entries)
 
     def attributes(self, inode: Inode) -> bool:
-        return self._attributes.are_fresh(inode)
+        return self._attributes.are_fresh(inode, for_seconds=_MOMENT_SECONDS)
+
+    def _is_listed(self, directory: Inode) -> bool:
+        listing = directory.listing
+        return listing is not None and listing.complete and self._listings.remaining_seconds(listing) > _MOMENT_SECONDS
 
     def name(self, parent: Inode, name: bytes) -> bool:
         """Of `lookup`: which inode it is, or that there is none."""
@@ -45,13 +52,13 @@ class AtHand:
 
     def new_name(self, parent: Inode, name: bytes) -> bool:
         """Of `create`."""
-        knows = self._writes is not None and self._writes.knows_folder(parent)
+        knows = self._writes is not None and self._writes.knows_folder(parent, for_seconds=_MOMENT_SECONDS)
         return knows and self._listed(parent, name) is None
 
     def _listed(self, parent: Inode, name: bytes) -> Inode | None:
         """What a fresh listing has under the name; the folder itself if there is no such listing."""
         listing = parent.listing
-        if listing is None or listing.ahead or name in (b".", b"..") or not self._listings.is_at_hand(parent):
+        if listing is None or listing.ahead or name in (b".", b"..") or not self._is_listed(parent):
             return parent
         inode = listing.by_name.get(name)
         return None if inode is None or inode.gone else inode

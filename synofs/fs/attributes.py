@@ -61,9 +61,9 @@ class Attributes:
         """How long the attributes may still be believed."""
         return max(0.0, inode.checked_at + self._options.attr_ttl_seconds - trio.current_time())
 
-    def are_fresh(self, inode: Inode) -> bool:
+    def are_fresh(self, inode: Inode, for_seconds: float = 0.0) -> bool:
         """Within their TTL, or not the NAS's to tell."""
-        return inode.parent is None or inode.staged is not None or self.remaining_seconds(inode) > 0
+        return inode.parent is None or inode.staged is not None or self.remaining_seconds(inode) > for_seconds
 
     async def renew_if_old(self, inode: Inode) -> None:
         """Return with attributes within their TTL. Raises `NoEntry` when the NAS no longer has the file.

@@ -239,9 +239,10 @@ class Writes:
             self._writable_until.clear()
         self._writable_until[parent.number] = trio.current_time() + self._options.check_seconds
 
-    def knows_folder(self, parent: Inode) -> bool:
+    def knows_folder(self, parent: Inode, for_seconds: float = 0.0) -> bool:
         """May a file be begun in it without asking the NAS?"""
-        return self.durable or trio.current_time() < self._writable_until.get(parent.number, float("-inf"))
+        until = self._writable_until.get(parent.number, float("-inf"))
+        return self.durable or trio.current_time() + for_seconds < until
 
     def name_is_taken(self, directory: Inode, name: bytes) -> None:
         """The kernel believes that nothing is there, and shall ask."""

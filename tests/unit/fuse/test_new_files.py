@@ -129,3 +129,29 @@ async def test_a_call_is_not_at_hand_while_the_folder_is_not_known(
     await trio.sleep(1000)
     assert not at_hand.name(root, b"new")
     assert not at_hand.new_name(root, b"new")
+
+
+async def test_what_is_about_to_grow_old_is_not_at_hand(
+    nas: Nas, open_area: Areas, inline_disk: None, nursery: trio.Nursery
+) -> None:
+    """It could be old by the time that it is used: the call would wait for the NAS, and without a bound."""
+    nas.file("/s/f", b"content")
+    operations = await mount(nas, open_area, WriteMode.DURABLE, nursery)
+    at_hand, fs = operations.fs.at_hand, operations.fs
+    file = await fs.lookup(fs.inodes.root, b"f")
+    assert file is not None
+    folder = await operations.opendir(ROOT_NUMBER, CTX)
+
+    def answers() -> set[bool]:
+        root = fs.inodes.root
+        names = at_hand.name(root, b"f"), at_hand.name(root, b"new"), at_hand.new_name(root, b"new")
+        return {*names, at_hand.attributes(file), at_hand.entries(folder, 0)}
+
+    listing = fs.inodes.root.listing
+    assert listing is not None
+    until = listing.checked_at + fs.options.dir_ttl_seconds
+    await trio.sleep_until(until - 1.0)
+    assert answers() == {True}
+    await trio.sleep_until(until - 0.05)
+    assert answers() == {False}
+    await operations.releasedir(folder)
