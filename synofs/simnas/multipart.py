@@ -9,10 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
 
 class MalformedForm(Exception):
@@ -49,90 +45,109 @@ class FileEnd:
 Event = Text | FileBegin | FileData | FileEnd
 
 _MAX_TEXT_BYTES = 64 * 2**10
+_MAX_HEAD_BYTES = 64 * 2**10
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
+_FILENAME, _NAME = (
+    re.compile(rb"[;\s]" + key + rb'=(?:"(.*?)"(?=;|\s*$)|([^;]*))', re.DOTALL) for key in (rb"filename\*?", b"name")
+)
 
 
 class FormReader:
     """Turns pieces of a body into events."""
 
     def __init__(self, content_type: str) -> None:
-        kind, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data" or not boundary:
+        boundary = _BOUNDARY.search(content_type)
+        if content_type.partition(";")[0].strip().lower() != "multipart/form-data" or boundary is None:
             raise MalformedForm(content_type)
-        self._events: list[Event] = []
-        self._header_name = b""
-        self._header_value = b""
-        self._disposition = b""
+        self._delimiter = f"\r\n--{boundary[1] or boundary[2]}".encode("latin-1")
+        self._unread = b"\r\n"  # so that the first boundary looks like the others
+        self._step = self._read_content
+        self._disposition: bytes | None = None  # of the part that is being read; None before the first
         self._text: bytearray | None = None
         self._complete = False
-        callbacks: Any = {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
-        self._parser = MultipartParser(boundary, callbacks)
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """The events of one more piece of the body."""
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise MalformedForm(str(error)) from error
-        events, self._events = self._events, []
-        yield from events
+        self._unread += piece
+        while not self._complete:
+            events = self._step()
+            if events is None:
+                return
+            yield from events
 
     def finish(self) -> None:
         """Complains unless the last boundary has been seen."""
         if not self._complete:
             raise MalformedForm("the body ends before the last boundary")
 
-    def _on_part_begin(self) -> None:
+    # Each step takes what it can from the unread bytes, and says what comes next. None: it needs more of them.
+
+    def _read_content(self) -> list[Event] | None:
+        end = self._unread.find(self._delimiter)
+        if end >= 0:
+            content, self._unread = self._unread[:end], self._unread[end + len(self._delimiter) :]
+            self._step = self._read_boundary_end
+            return self._content(content) + self._end_of_part()
+        # The last bytes may be the beginning of a boundary.
+        end = self._unread.find(b"\r", max(0, len(self._unread) - len(self._delimiter) + 1))
+        if end < 0:
+            end = len(self._unread)
+        if not end:
+            return None
+        content, self._unread = self._unread[:end], self._unread[end:]
+        return self._content(content)
+
+    def _read_boundary_end(self) -> list[Event] | None:
+        if len(self._unread) < 2:
+            return None
+        if self._unread.startswith(b"--"):
+            self._complete = True
+            return []
+        if not self._unread.startswith(b"\r\n"):
+            raise MalformedForm("a boundary that goes on")
+        self._step = self._read_head
+        return []
+
+    def _read_head(self) -> list[Event] | None:
+        # It begins with the end of the boundary's line, so that a head without lines ends like any other.
+        end = self._unread.find(b"\r\n\r\n")
+        if max(end, len(self._unread) if end < 0 else 0) > _MAX_HEAD_BYTES:
+            raise MalformedForm("the head of a part is too long")
+        if end < 0:
+            return None
+        head, self._unread = self._unread[:end], self._unread[end + 4 :]
+        self._step = self._read_content
         self._disposition = b""
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            self._disposition = self._header_value
-        self._header_name = self._header_value = b""
-
-    def _on_headers_finished(self) -> None:
-        filename = _field(self._disposition, rb"[;\s]filename\*?")
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"content-disposition":
+                self._disposition = value.strip()
+        filename = _field(self._disposition, _FILENAME)
         self._text = bytearray() if filename is None else None
-        if filename is not None:
-            self._events.append(FileBegin(filename))
+        return [] if filename is None else [FileBegin(filename)]
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+    def _content(self, content: bytes) -> list[Event]:
+        if self._disposition is None or not content:
+            return []
         if self._text is None:
-            self._events.append(FileData(data[start:end]))
-            return
-        self._text += data[start:end]
+            return [FileData(content)]
+        self._text += content
         if len(self._text) > _MAX_TEXT_BYTES:
             raise MalformedForm("a text part is too long")
+        return []
 
-    def _on_part_end(self) -> None:
+    def _end_of_part(self) -> list[Event]:
+        if self._disposition is None:
+            return []
         if self._text is None:
-            self._events.append(FileEnd())
-        else:
-            name = _field(self._disposition, rb"[;\s]name") or ""
-            self._events.append(Text(name, self._text.decode("utf-8", "surrogateescape")))
-
-    def _on_end(self) -> None:
-        self._complete = True
+            return [FileEnd()]
+        name = _field(self._disposition, _NAME) or ""
+        return [Text(name, self._text.decode("utf-8", "surrogateescape"))]
 
 
-def _field(disposition: bytes, key: bytes) -> str | None:
+def _field(disposition: bytes, key: re.Pattern[bytes]) -> str | None:
     """A parameter of the header, without any decoding. Up to the last quote, if it is quoted."""
-    match = re.search(key + rb'=(?:"(.*?)"(?=;|\s*$)|([^;]*))', disposition, re.DOTALL)
+    match = key.search(disposition)
     if match is None:
         return None
     value = match[1] if match[1] is not None else match[2]

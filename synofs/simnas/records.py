@@ -44,7 +44,7 @@ class Records:
         if "owner" in additional:
             more["owner"] = self._owner(found)
         if "perm" in additional:
-            more["perm"] = {"acl": rights.as_json(), "is_acl_mode": True, "posix": _posix(found)}
+            more["perm"] = _permissions(rights, found.st_mode & 0o777)
         if "real_path" in additional:
             more["real_path"] = location.volume_path
         if "size" in additional:
@@ -81,7 +81,7 @@ class Records:
                 "adv_right": {"disable_download": False, "disable_list": False, "disable_modify": False},
                 "is_acl_mode": True,
                 "is_share_readonly": False,
-                "posix": _posix(found),
+                "posix": _posix(found.st_mode & 0o777),
                 "share_right": share.right,
             }
         if "real_path" in additional:
@@ -113,15 +113,21 @@ class Records:
         }
 
 
-def _posix(found: os.stat_result) -> int:
+@lru_cache(maxsize=1024)
+def _permissions(rights: Rights, mode: int) -> dict[str, Any]:
+    """`perm` of a file or folder. The value is shared: do not change it."""
+    return {"acl": rights.as_json(), "is_acl_mode": True, "posix": _posix(mode)}
+
+
+def _posix(mode: int) -> int:
     """The mode as DSM shows it: decimal digits that read as octal."""
-    return int(format(found.st_mode & 0o777, "o"))
+    return int(format(mode, "o"))
 
 
 def _times(found: os.stat_result) -> dict[str, int]:
     """Times in whole seconds. For the creation time, which the disk does not tell, stands the earliest one."""
     ctime, mtime = int(found.st_ctime), int(found.st_mtime)
-    return {"atime": int(found.st_atime), "crtime": min(ctime, mtime), "ctime": ctime, "mtime": mtime}
+    return {"atime": int(found.st_atime), "crtime": ctime if ctime < mtime else mtime, "ctime": ctime, "mtime": mtime}
 
 
 @lru_cache(maxsize=1024)

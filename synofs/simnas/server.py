@@ -14,7 +14,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .announcement import Announcement
 from .connection import ON_ACCEPT, Connection
@@ -35,17 +36,17 @@ class Server(uvicorn.Server):
         self._announced: Announcement | None = None
         control = Control(self._nas, self._connections)
         self._accept = control.accept
-        application = Starlette(
-            routes=[*control.routes(), Mount("/webapi", app=WebApi(self._nas)), Route("/", _desktop)]
-        )
+        pages = Starlette(routes=[*control.routes(), Route("/", _desktop)])
         super().__init__(
             uvicorn.Config(
-                application,
+                _application(WebApi(self._nas), pages),
                 http=Connection,
+                loop="asyncio",  # uvloop, which would be taken where it is installed, has no sendfile
                 ws="none",
                 lifespan="off",
                 log_level="error",
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 headers=[("server", "nginx")],
                 timeout_keep_alive=options.idle_seconds,  # type: ignore[arg-type] # any number will do
@@ -125,6 +126,15 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     return listener
+
+
+def _application(web_api: WebApi, pages: Starlette) -> ASGIApp:
+    """`/webapi/` without the router and its middleware, which cost as much as a small call itself."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await (web_api if scope["path"].startswith("/webapi/") else pages)(scope, receive, send)
+
+    return application
 
 
 async def _desktop(request: Request) -> Response:

@@ -116,16 +116,13 @@ class Share:
         self.root = options.directory
         self.encrypted = "encrypted" in options.flags
         self.fat = "fat" in options.flags
+        self.writable = not {"ro", "acl-ro"} & set(options.flags)
         self._flags = options.flags
 
     @property
     def right(self) -> str:
         """`share_right` of the accounts that see the share."""
         return "RO" if "ro" in self._flags else "RW"
-
-    @property
-    def writable(self) -> bool:
-        return "ro" not in self._flags and "acl-ro" not in self._flags
 
     @property
     def location(self) -> Location:

@@ -21,6 +21,10 @@ class Volume:
         self.quota_bytes = quota_bytes
         self.readonly = False
 
+    @property
+    def limited(self) -> bool:
+        return self.volume_bytes is not None or self.quota_bytes is not None
+
     def status(self, share: Share) -> dict[str, Any]:
         """`volume_status` of a share. A quota does not show in it, as on DSM."""
         if self.volume_bytes is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+from email.utils import formatdate
 from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
@@ -25,9 +26,14 @@ from .wire import ApiError, Params
 
 _CGI_PATHS = ("entry.cgi", "auth.cgi", "query.cgi", "encryption.cgi")
 
+_COOKIE_SECONDS = 7 * 86400
+
 _MAX_FORM_BYTES = 32 * 2**20
 
 _GZIP_MIN_BYTES = 512
+
+# A thread costs more than to compress this much.
+_GZIP_AT_ONCE_BYTES = 32 * 2**10
 
 
 class FormTooLarge(Exception):
@@ -43,7 +49,7 @@ class WebApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, self._counting(scope, receive))
-        path = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")
+        path = scope["path"].removeprefix("/webapi").lstrip("/")
         if path.partition("/")[0] not in _CGI_PATHS:
             await html_error(404)(scope, receive, send)
             return
@@ -118,7 +124,7 @@ class WebApi:
                 call.outcome = "ok"
         response.headers["keep-alive"] = "timeout=20"
         if call.found_session is not None:
-            response.set_cookie("id", call.found_session.sid, 604800, 604800, "/", httponly=True, samesite=None)
+            response.headers["set-cookie"] = _cookie(call.found_session.sid)
         return response
 
     async def _answer(self, call: Call, path: str) -> Answer:
@@ -144,7 +150,8 @@ class WebApi:
         offered = call.request.headers.get("accept-encoding", "")
         if len(body) >= _GZIP_MIN_BYTES and "gzip" in offered and self._nas.quirks.gzip == "on":
             headers["content-encoding"] = "gzip"
-            body = await self._nas.on_disk(partial(gzip.compress, body, 1, mtime=0))
+            compress = partial(gzip.compress, body, 1, mtime=0)
+            body = compress() if len(body) <= _GZIP_AT_ONCE_BYTES else await self._nas.on_disk(compress)
         response = Response(body, headers=headers)
         del response.headers["content-length"]
         return response
@@ -166,6 +173,12 @@ class WebApi:
             self._nas.sessions.check(call.api, session, token_of(call), call.address)
             call.found_session = session
         return method
+
+
+def _cookie(sid: str) -> str:
+    """`Set-Cookie` of a session."""
+    until = formatdate(time.time() + _COOKIE_SECONDS, usegmt=True)
+    return f"id={sid}; expires={until}; HttpOnly; Max-Age={_COOKIE_SECONDS}; Path=/"
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -18,6 +18,8 @@ from .quirks import Quirks
 
 Item = TypeVar("Item")
 
+_JSON_BEGINS = frozenset('"[{-0123456789tfnNI \t\r\n')
+
 
 class ApiError(Exception):
     """A call refused with a code: `{"success": false, "error": {"code": ..., "errors": ...}}`."""
@@ -51,6 +53,8 @@ def _text(raw: bytes) -> str:
 
 def _json_value(raw: str) -> Any:
     """The JSON value of a parameter, or None if it is no JSON."""
+    if not raw or raw[0] not in _JSON_BEGINS:
+        return None  # most raw values: json.loads would work out where in the text the mistake is
     try:
         return json.loads(raw)
     except ValueError:

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -290,6 +291,22 @@ def test_stats_count_received_bytes(nas: Any) -> None:
     before = nas.stats()["bytes_received"]
     nas.post("List", 2, "list", folder_path="/media", pattern="x" * 1000)
     assert 1000 < nas.stats()["bytes_received"] - before < 2000
+
+
+def test_threads_are_for_work_that_takes_longer_than_to_wake_one(nas: Any, share: Path, file: bytes) -> None:
+    def turns(call: Callable[[], Any]) -> int:
+        before = nas.stats()["disk_turns"]
+        assert call().status == 200
+        return int(nas.stats()["disk_turns"] - before)
+
+    assert turns(lambda: nas.get("List", 2, "getinfo", path="/media/f", additional=["size"])) == 0
+    assert turns(lambda: listing(nas)) == 0
+    assert turns(lambda: download(nas)) == 0
+    assert turns(lambda: nas.upload("/media", "small", b"x" * 30_000)) == 1  # it is written and put in its place
+    (share / "many").mkdir()
+    for number in range(1000):
+        (share / "many" / f"a-name-of-some-length-{number}").touch()
+    assert turns(lambda: listing(nas, "/media/many")) >= 1
 
 
 def test_peak_concurrency(nas: Any) -> None:

@@ -39,7 +39,7 @@ async def download(call: Call) -> Answer:
         raise ApiError(400)
     as_attachment = call.params.choice("mode", ("open", "download"), "open") == "download"
     try:
-        return await call.nas.on_disk(_answer, call, paths, as_attachment)
+        return _answer(call, paths, as_attachment)
     except ApiError as error:
         if error.code != 408:
             raise

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ..directory import Name
-from ..nas import Answer, Call, Method, blocking
+from ..nas import Answer, Call, Method, blocking, looking
 from ..shares import Location, disk_refusals, visible_stat
 from ..wire import ApiError, Params
+
+_SMALL_DIRECTORY_BYTES = 4096
 
 SORT_KEYS = ("name", "size", "user", "group", "mtime", "atime", "ctime", "crtime", "posix", "type")
 
@@ -57,11 +59,21 @@ def list_share(call: Call) -> Answer:
     return {"offset": offset, "shares": chosen, "total": len(records)}
 
 
-def list_folder(call: Call) -> Answer:
+async def list_folder(call: Call) -> Answer:
     """One page of a folder. Nothing is kept between pages: a change in between shifts them, as on DSM."""
-    params = call.params
-    folder = call.locate(params.path("folder_path"))
-    goto = params.text("goto_path")
+    folder = call.locate(call.params.path("folder_path"))
+    # A thread costs more than a small folder, above all if several are listed in one request.
+    return _page(call, folder) if _is_small(folder) else await call.nas.on_disk(_page, call, folder)
+
+
+def _is_small(folder: Location) -> bool:
+    """A few dozen names at most, as the size of a directory has it on the usual filesystems."""
+    with disk_refusals():
+        return os.stat(folder.real).st_size <= _SMALL_DIRECTORY_BYTES
+
+
+def _page(call: Call, folder: Location) -> Answer:
+    goto = call.params.text("goto_path")
     result = _list(call, folder)
     if goto:
         _go_to(call, goto, result["files"])
@@ -236,12 +248,12 @@ def check_folder_writable(call: Call, folder: Location) -> None:
 
 
 METHODS: dict[str, dict[str, Method]] = {
-    "SYNO.FileStation.Info": {"get": blocking(info)},
+    "SYNO.FileStation.Info": {"get": looking(info)},
     "SYNO.FileStation.List": {
         "list_share": blocking(list_share),
-        "list": blocking(list_folder),
-        "getinfo": blocking(getinfo),
+        "list": list_folder,
+        "getinfo": looking(getinfo),
     },
-    "SYNO.FileStation.VirtualFolder": {"list": blocking(list_virtual_folders)},
-    "SYNO.FileStation.CheckPermission": {"write": blocking(check_write)},
+    "SYNO.FileStation.VirtualFolder": {"list": looking(list_virtual_folders)},
+    "SYNO.FileStation.CheckPermission": {"write": looking(check_write)},
 }

@@ -118,7 +118,10 @@ async def _open(call: Call, form: Form, filename: str) -> Response | None:
     if early is not None:
         return early
     slice_ = SliceHeaders.of(call.request) if call.nas.quirks.slices != "unknown" else None
-    opened = await call.nas.on_disk(_open_target, call, form.texts, filename, slice_)
+    if call.nas.volume.limited:
+        opened = await call.nas.on_disk(_open_target, call, form.texts, filename, slice_)
+    else:
+        opened = _open_target(call, form.texts, filename, slice_)  # a thread costs more than that
     if opened is None:
         form.skipped = filename
     else:
@@ -259,16 +262,18 @@ class Target:
         if len(self._buffer) >= _WRITE_BYTES:
             await self._flush()
 
-    async def _flush(self, *, wait: bool = False) -> None:
-        if self._writing is not None:
-            with disk_refusals():
-                await self._writing
-            self._writing = None
+    async def _flush(self) -> None:
+        await self._written()
         if self._buffer:
             piece, self._buffer = self._buffer, bytearray()
             self._writing = asyncio.ensure_future(self._call.nas.on_disk(self._write_all, piece))
-        if wait and self._writing is not None:
-            await self._flush()
+
+    async def _written(self) -> None:
+        """Waits for the piece that is being written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with disk_refusals():
+                await writing
 
     def _write_all(self, piece: bytearray) -> None:
         self._file.write(piece)
@@ -276,9 +281,9 @@ class Target:
 
     async def finish(self, texts: dict[str, str]) -> dict[str, object]:
         """The whole body is here: puts the file in its place."""
-        await self._flush(wait=True)
-        self._file.close()
+        await self._written()
         if self._slice is not None and not self._slice.last:
+            await self._call.nas.on_disk(self._write_rest)
             return {"blSkip": False, "progress": 1, "tmpfile": self._tmp_file}
         self._call.nas.slices.pop(self._tmp_file, None)
         self._call.nas.slice_sizes.pop(self._tmp_file, None)
@@ -289,7 +294,13 @@ class Target:
             raise
         return _reply(self._location.name, skipped=False)
 
+    def _write_rest(self) -> None:
+        with disk_refusals(), self._file:
+            self._file.write(self._buffer)
+            self._buffer.clear()
+
     def _put_in_place(self, texts: dict[str, str]) -> None:
+        self._write_rest()
         with disk_refusals():
             _set_times(self._real, texts)
             if self._real == self._location.real:
@@ -321,7 +332,8 @@ class Target:
 
     async def _settle(self) -> None:
         with suppress(ApiError):
-            await self._flush(wait=True)
+            await self._flush()
+            await self._written()
         self._file.close()
 
 
