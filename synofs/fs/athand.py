@@ -7,6 +7,8 @@ bound.
 
 from __future__ import annotations
 
+import os
+
 from synofs.fs.attributes import Attributes
 from synofs.fs.handles import DirHandle, FileHandle, HandleTable
 from synofs.fs.inodes import Inode
@@ -40,6 +42,10 @@ class AtHand:
 
     def attributes(self, inode: Inode) -> bool:
         return self._attributes.are_fresh(inode, for_seconds=_MOMENT_SECONDS)
+
+    def opening(self, inode: Inode, flags: int) -> bool:
+        """Of `open`."""
+        return not flags & os.O_TRUNC and self.attributes(inode)
 
     def _is_listed(self, directory: Inode) -> bool:
         listing = directory.listing

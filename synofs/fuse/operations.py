@@ -166,7 +166,7 @@ class Operations(pyfuse3.Operations):
         for number, count in inode_list:
             self._table.forget(number, count)
 
-    @_guarded
+    @_prompt_if(lambda self, inode, mode, ctx: self.fs.at_hand.attributes(self._table.get(inode)))
     async def access(self, inode: int, mode: int, ctx: pyfuse3.RequestContext) -> bool:
         await self.fs.access(self._table.get(inode), mode)
         return True
@@ -219,7 +219,7 @@ class Operations(pyfuse3.Operations):
 
     # ----- files ------------------------------------------------------------------------------------------------
 
-    @_guarded
+    @_prompt_if(lambda self, inode, flags, ctx: self.fs.at_hand.opening(self._table.get(inode), flags))
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         fh, keep_pages = await self.fs.open(self._table.get(inode), flags, Caller(ctx.pid, ctx.uid))
         return pyfuse3.FileInfo(fh=fh, keep_cache=keep_pages)

@@ -423,6 +423,43 @@ async def test_what_is_at_hand_of_a_folder_is_told_without_waiting_and_the_rest_
     assert answered_at_once(ops.releasedir(fh))
 
 
+async def test_what_is_at_hand_of_a_file_is_told_without_a_bound_and_the_rest_within_it(
+    ops: Operations, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded = []
+
+    def limited_to(call, seconds: float) -> trio.CancelScope:
+        bounded.append(call.verb)
+        return trio.CancelScope()
+
+    monkeypatch.setattr(ops.calls, "limited_to", limited_to)
+    share = await find(ops, b"s")
+    number = await find(ops, b"s", b"file")
+    assert bounded == ["lookup", "lookup"], "each folder was listed once"
+    bounded.clear()
+
+    assert answered_at_once(ops.lookup(share, b"file", CTX))
+    assert answered_at_once(ops.getattr(number, CTX))
+    assert answered_at_once(ops.access(number, os.R_OK, CTX))
+    fh = (await ops.open(number, os.O_RDONLY, CTX)).fh
+    assert answered_at_once(ops.flush(fh))
+    assert answered_at_once(ops.release(fh))
+    assert bounded == []
+
+    await trio.sleep(TTL)
+    await ops.lookup(share, b"file", CTX)
+    assert bounded == ["lookup"]
+    await trio.sleep(TTL)
+    await ops.getattr(number, CTX)
+    await trio.sleep(TTL)
+    await ops.open(number, os.O_RDONLY, CTX)
+    await trio.sleep(TTL)
+    await ops.access(number, os.R_OK, CTX)
+    assert bounded == ["lookup", "getattr", "open", "access"]
+    assert await errno_of(ops.open(number, os.O_RDWR | os.O_TRUNC, CTX)) == errno.EROFS
+    assert bounded[4:] == ["open"], "a file that is emptied waits for the local disk"
+
+
 # ----- refusals -------------------------------------------------------------------------------------------------
 
 
