@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from synofs.fs import lostanswers
 from synofs.fs.errors import (
     AccessDenied,
     DirectoryNotEmpty,
@@ -29,7 +30,7 @@ from synofs.fs.listings import Listings
 from synofs.fs.moves import Mover
 from synofs.fs.names import HIDDEN_PREFIX, remote_name
 from synofs.fs.writes import Writes
-from synofs.remote import Changed, Exists, NotEmpty, NotFound, RemoteError, RemoteStore, Rights
+from synofs.remote import Changed, Exists, NotEmpty, NotFound, RemoteEntry, RemoteError, RemoteStore, Rights
 
 
 class Namespace:
@@ -56,7 +57,7 @@ class Namespace:
             raise AccessDenied(parent.path())
         try:
             async with self.doubtful(parent):
-                entry = await self._store.make_dir(path_of(parent, name))
+                entry = await lostanswers.make_dir(self._store, path_of(parent, name))
         except Exists:  # made by somebody else: who is told so may look at it at once
             self._listings.expire(parent)
             self._writes.name_is_taken(parent, name)
@@ -98,14 +99,21 @@ class Namespace:
             if is_open(inode) and not staged.complete:
                 await self._writes.uploads.fetch_missing(inode, staged)
             if staged.base is not None or staged.attempt is not None:
-                await self._store.remove(path)
+                base = staged.base if staged.attempt is None else None  # after an attempt it may be either
+                await lostanswers.remove(self._store, path, lambda there: there.fingerprint == base)
         elif is_open(inode):
             hidden_path = f"{path.rpartition('/')[0]}/{hidden_name}"
             self._leftovers.in_use.add(hidden_path)
             await self._leftovers.add(hidden_path)
-            await self._store.rename(path, hidden_name)
+            try:
+                await self._store.rename(path, hidden_name)
+            except RemoteError as error:
+                if not error.temporary:  # refused, so there is no such name
+                    self._leftovers.in_use.discard(hidden_path)
+                raise
         else:
-            await self._store.remove(path)
+            version = inode.fingerprint
+            await lostanswers.remove(self._store, path, lambda there: there.fingerprint == version)
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:
         inode = await self.find(parent, name)
@@ -122,10 +130,10 @@ class Namespace:
             raise DirectoryNotEmpty(path)
         await self._writes.area.flush()
         try:
-            await self._store.remove(path)
+            await lostanswers.remove(self._store, path, _is_folder)
         except NotEmpty:
             await self._leftovers.empty_folder(path, self._mover)
-            await self._store.remove(path)
+            await lostanswers.remove(self._store, path, _is_folder)
         self._leftovers.uploads.forget_below(path)
         self._leftovers.renames.forget_below(path)
 
@@ -194,3 +202,7 @@ def path_of(parent: Inode, name: bytes) -> str:
 def is_open(inode: Inode) -> bool:
     """Has any program a handle? (Unsent content counts as one user of the inode, too.)"""
     return inode.opens > (1 if inode.staged is not None else 0)
+
+
+def _is_folder(entry: RemoteEntry) -> bool:
+    return entry.is_dir

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.model.live import LiveMount, live_mount
 from tests.mount.harness import wait_until
-from tests.soak.soak import drop_caches, resident_kib
+from tests.soak.watching import drop_caches, resident_kib
 
 PER_FOLDER = 1000
 MOST_CACHED_ENTRIES = 400_000  # fs/listing.py: the least recently used listings go first

@@ -20,20 +20,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synofs.app.errors import Failure
 from tests.model.live import LiveMount, tree_of
 from tests.mount.harness import Nas, simulated_nas, wait_until
+from tests.soak.disk import Disk
+from tests.soak.watching import Watch, drop_caches, held, held_things
 from tests.soak.worker import content, fits, told
 
 PROCESSES = 16
-DISK_MEGABYTES = 1600  # of the cache folder: the floor of the block cache is 1 GiB
 CACHE = "64M"
 MODES = ("writeback", "durable")
 CALM_SECONDS = 90.0  # for threads, connections and inodes to go, once nobody needs them
@@ -65,7 +64,6 @@ class Rhythm:
 
 MOST_CONNECTIONS = 8  # the pool keeps idle ones: --max-requests, and two more
 STORY_LINES = 60
-SHORTEST_LIFE_SECONDS = 120.0  # to judge its memory by
 TROUBLE = ("session expired", "faults changed", "NAS restarted", "disk full", "remounted")
 
 SHORT = Rhythm(session=5.0, faults=4.0, restart=16.0, full_disk=19.0, remount=14.0)
@@ -108,140 +106,6 @@ class Tally:
             f"held when all was removed (and at the start): {held}\n"
             f"{len(self.lost)} lost or wrong, {len(self.leaked)} leaks"
         )
-
-
-class Watch(threading.Thread):
-    """Samples the daemon's memory every two seconds, and how much of it is the cache of what was read: that one fills
-    up to its bound, and is no leak."""
-
-    def __init__(self, mount: LiveMount) -> None:
-        super().__init__(daemon=True)
-        self._mount = mount
-        self._end = threading.Event()
-        self.lives: dict[int, list[tuple[float, int, int]]] = {}  # pid -> (seconds, KiB, KiB of the cache)
-
-    def run(self) -> None:
-        while not self._end.wait(2.0):
-            pid = self._mount.pid
-            if pid is None:
-                continue
-            try:
-                cached = self._mount.status()["filesystem"]["memory_cache_bytes"] // 1024
-                self.lives.setdefault(pid, []).append((time.monotonic(), resident_kib(pid), cached))
-            except (AssertionError, Failure, LookupError, OSError, StopIteration, ValueError):
-                continue  # it is being mounted anew
-
-    def stop(self) -> None:
-        self._end.set()
-        self.join()
-
-    @property
-    def peak_kib(self) -> int:
-        return max(kib for life in self.lives.values() for _, kib, _ in life)
-
-    def told(self) -> str:
-        """Of each life that was long enough: MiB at five moments, and how much of that was the cache."""
-        lives = []
-        for life in self.lives.values():
-            if life[-1][0] - life[0][0] >= SHORTEST_LIFE_SECONDS:
-                moments = [life[(len(life) - 1) * quarter // 4] for quarter in range(5)]
-                lives.append(", ".join(f"{kib // 1024} ({cached // 1024})" for _, kib, cached in moments))
-        return "; ".join(lives) or "lives too short"
-
-    def slopes(self) -> list[float]:
-        """Least squares over the second half of each life that was long enough, of what is not the cache, in KiB per
-        minute."""
-        found = []
-        for samples in self.lives.values():
-            if samples[-1][0] - samples[0][0] >= SHORTEST_LIFE_SECONDS:
-                half = [(seconds, kib - cached) for seconds, kib, cached in samples[len(samples) // 2 :]]
-                mean_x = sum(x for x, _ in half) / len(half)
-                mean_y = sum(y for _, y in half) / len(half)
-                spread = sum((x - mean_x) ** 2 for x, _ in half)
-                found.append(60 * sum((x - mean_x) * (y - mean_y) for x, y in half) / spread)
-        return found
-
-
-def resident_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-
-
-def held(mount: LiveMount) -> dict[str, int]:
-    """What a mount holds at this moment. Databases are left out: they are opened when they are first used."""
-    counters = mount.status()["filesystem"]
-    names = ("inodes", "open_files", "open_directories", "pending_uploads")
-    kinds = Counter(kind for kind, _ in descriptors(mount))
-    return {name: counters.get(name, 0) for name in names} | {
-        "threads": len(os.listdir(f"/proc/{mount.pid}/task")),
-        "connections": kinds["connection"],
-        "other sockets": kinds["socket"],
-        "files": kinds["file"],
-    }
-
-
-def descriptors(mount: LiveMount) -> list[tuple[str, str]]:
-    """What kind each is of, and what it is."""
-    tables = [Path(f"/proc/{mount.pid}/net/{name}") for name in ("tcp", "tcp6")]
-    lines = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
-    connections = {f"socket:[{fields[9]}]" for fields in lines}
-    found = []
-    for link in Path(f"/proc/{mount.pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            name = os.readlink(link)
-            is_socket = name.startswith("socket:")
-            # One that a full disk made worthless goes on without a name until the end.
-            is_database = name.removesuffix(" (deleted)").endswith((".db", ".db-wal", ".db-shm"))
-            kind = ("connection" if name in connections else "socket") if is_socket else "file"
-            found.append(("database" if is_database else kind, name))
-    return found
-
-
-def held_things(mount: LiveMount) -> list[object]:
-    """Which they are: inodes with their counts, descriptors, threads."""
-    inside = mount.debug()["inside"]
-    threads = [path.read_text().strip() for path in Path(f"/proc/{mount.pid}/task").glob("*/comm")]
-    return [
-        *inside["inodes"][:10],
-        *inside["calls_under_way"],
-        *inside["uploads"][:10],
-        {"descriptors": Counter(name for kind, name in descriptors(mount) if kind != "database")},
-        {"threads": Counter(threads)},
-    ]
-
-
-class Disk:
-    """The cache folder as a disk of its own, in memory, that can be made full; or one that `command` mounts."""
-
-    def __init__(self, folder: Path, command: tuple[str, ...] = ()) -> None:
-        options = f"size={DISK_MEGABYTES}m,mode=700"
-        self._command = command or ("mount", "-t", "tmpfs", "-o", options, "soak")
-        self.folder = folder
-        self.is_own = os.geteuid() == 0
-
-    def __enter__(self) -> Disk:
-        if self.is_own:
-            subprocess.run([*self._command, str(self.folder)], check=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.is_own:
-            subprocess.run(["umount", "-l", str(self.folder)], check=True)
-
-    def fill(self) -> None:
-        """Nothing more fits."""
-        for attempt in range(50):  # it cannot shrink below what is written at the same time
-            found = os.statvfs(self.folder)
-            used_kib = (found.f_blocks - found.f_bfree) * found.f_frsize // 1024
-            with contextlib.suppress(subprocess.CalledProcessError):
-                self._resize(f"{used_kib + 4 + 64 * attempt}k")
-                return
-
-    def empty(self) -> None:
-        self._resize(f"{DISK_MEGABYTES}m")
-
-    def _resize(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True, stderr=subprocess.DEVNULL)
 
 
 class Soak:
@@ -502,7 +366,10 @@ class Soak:
     def _look_for_leaks(self, before: dict[str, int]) -> None:
         """Everything is removed through the mount; when the kernel has forgotten it, all is as it was."""
         for name in os.listdir(self.mount.root):
-            shutil.rmtree(self.mount.root / name)
+            try:
+                shutil.rmtree(self.mount.root / name)
+            except OSError as error:
+                self.tally.lost.append(f"rm -r {name}: {error}")
         with contextlib.suppress(AssertionError):  # it tells of what was refused before, too
             self.mount.flush()
         allowed = before | {
@@ -572,12 +439,6 @@ def _shorter(text: str, *parts: str) -> str:
     first, *others = text.replace(",", "\n").split("\n")
     kept = [part for part in others if part.endswith(" ms") or all(one in part for one in parts)]
     return "; ".join([first[:200], *kept])
-
-
-def drop_caches() -> None:
-    """Have the kernel forget names and inodes that nobody uses. Root alone can; otherwise they expire."""
-    with contextlib.suppress(PermissionError):
-        Path("/proc/sys/vm/drop_caches").write_text("2")
 
 
 def run(folder: Path, seconds: float, seed: int, rhythm: Rhythm, trouble: Sequence[str] = TROUBLE) -> Tally:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.model.live import LiveMount
 from tests.mount.harness import Nas, simulated_nas, wait_until
-from tests.soak.soak import Disk
+from tests.soak.disk import Disk
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(120)]
 

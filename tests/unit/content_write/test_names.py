@@ -175,9 +175,10 @@ async def test_an_unlink_that_fails_takes_nothing_away(writeback: Rig, nas: Nas,
     """Neither the file nor what was written to it and not sent yet."""
     nas.file("/s/f", b"old")
     await writeback.edit("/s/f", 0, b"new")
-    nas.meet("remove", error("no"))
+    nas.meet("remove", error("no"), times=3)
     with pytest.raises(error):
         await writeback.unlink("/s/f")
+    nas.meet_nothing_more()
     assert await writeback.names() == ["f"]
     assert await writeback.flushed() == {"/s/f": b"new"}
 

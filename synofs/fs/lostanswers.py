@@ -1,0 +1,55 @@
+"""Making and removing a name although the answer to it is lost.
+
+A NAS hangs up on idle connections, and a call may cross its farewell; a proxy calls a NAS too busy that has done the
+work. The client repeats a call that changes something only if it never arrived (filestation/retry.py). Here it is
+found out by looking, and what was not done is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from synofs.remote import Away, NotFound, RemoteEntry, RemoteStore, Unavailable
+
+_TRIES = 3
+
+
+async def remove(store: RemoteStore, path: str, is_same: Callable[[RemoteEntry], bool]) -> None:
+    """`store.remove`. What is there after a lost answer is removed only if it `is_same`: somebody else may have put
+    something in the place. Raises what the store raises; the lost answer if no more is known."""
+    for attempt in range(_TRIES):
+        try:
+            return await store.remove(path)
+        except NotFound:
+            if attempt == 0:
+                raise
+            return  # the earlier call was carried out late
+        except Unavailable as lost:
+            there = await _look(store, path, lost, attempt)
+            if there is None:
+                return
+            if not is_same(there):
+                raise
+
+
+async def make_dir(store: RemoteStore, path: str) -> RemoteEntry:
+    """`store.make_dir`. A folder that is there after a lost answer may be somebody else's: then the lost answer is
+    raised, for who makes a folder as a lock must not believe that it is his."""
+    for attempt in range(_TRIES):
+        try:
+            return await store.make_dir(path)
+        except Unavailable as lost:
+            if await _look(store, path, lost, attempt) is not None:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+async def _look(store: RemoteStore, path: str, lost: Unavailable, attempt: int) -> RemoteEntry | None:
+    """What is there now. Raises `lost` if that cannot be found out, or enough was tried."""
+    if isinstance(lost, Away) or attempt + 1 == _TRIES:
+        raise lost
+    try:
+        (there,) = await store.get_entries([path])
+    except Unavailable:
+        raise lost  # noqa: B904 - its cause tells what happened to the call
+    return there
