@@ -7,8 +7,10 @@ known to have arrived.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
+_SIZE = re.compile(r"[0-9]{1,19}")  # in bytes
 _MOST_SENT = 20  # of a file that changes again and again while no upload comes to an end; the oldest go
 
 
@@ -39,7 +41,7 @@ class Attempt(NamedTuple):
 def decoded(text: str | None) -> tuple[Sent, ...]:
     """Of `Attempt.encoded`; what is not understood is left out."""
     words = [word.partition(":") for word in (text or "").split()]
-    return tuple(Sent(int(size), md5) for size, _, md5 in words if md5 and size.isascii() and size.isdigit())
+    return tuple(Sent(int(size), md5) for size, _, md5 in words if md5 and _SIZE.fullmatch(size))
 
 
 def attempt_columns(attempt: Attempt | None) -> dict[str, object]:

@@ -34,6 +34,7 @@ from synofs.remote import Changed, Fingerprint, NotFound, RemoteError, RemoteSto
 
 log = logging.getLogger(__name__)
 
+_MOST_YOUNG = 1000
 _SETTLED_AFTER_SECONDS = 3.0  # the NAS's clock is known within a second or two
 
 
@@ -123,7 +124,7 @@ class Reader:
         self.options = options
         self._cache = BlockCache(options.memory_bytes)
         self._contents: dict[ContentKey, FileContent] = {}
-        self._young: set[ContentKey] = set()  # versions whose second had not passed when bytes of them were kept
+        self._young: dict[ContentKey, None] = {}  # versions whose second had not passed when bytes of them were kept
         self._nursery: trio.Nursery | None = None
         self._moments = count(1)  # what came before what: numbers, because two events may have the same time
 
@@ -266,7 +267,7 @@ class Reader:
         key = ContentKey(inode, version)
         if key not in self._young or not self._is_settled(version):
             return False
-        self._young.discard(key)
+        del self._young[key]
         self._cache.drop(key)
         return True
 
@@ -440,7 +441,11 @@ class Reader:
             return
         self._cache.add(content.key, offset, data)
         if not self._is_settled(content.key.version):
-            self._young.add(content.key)
+            self._young[content.key] = None
+            if len(self._young) > _MOST_YOUNG:  # most are never opened again, and would be remembered for ever
+                oldest = next(iter(self._young))
+                del self._young[oldest]
+                self._cache.drop(oldest)
         elif self._disk is not None:
             self._disk.add(content.path_of(), content.key.version, offset, data)
 

@@ -114,5 +114,6 @@ class Calls:
         """Return when all that are under way now have been answered."""
         waiting = self.under_way()
         while any(call.seconds is None for call in waiting):
-            self._answered = trio.Event()
+            if self._answered.is_set():
+                self._answered = trio.Event()
             await self._answered.wait()

@@ -401,3 +401,24 @@ async def test_bytes_of_a_file_that_is_being_written_to_are_read_once_more_when_
     assert await read() == b"new"
     assert not reader.outgrown(1, version)
     assert store.count("read_range") == 2
+
+
+async def test_of_files_that_were_young_and_are_never_opened_again_not_all_are_remembered(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is forgotten loses its bytes, too: they may be those of an older content."""
+    monkeypatch.setattr("synofs.content.reader._MOST_YOUNG", 2)
+    store = MemoryStore()
+    store.folder("/s")
+    store.clock = 5000.0
+    reader = Reader(store, ReaderOptions())
+    await nursery.start(reader.run)
+    for number in range(4):
+        path = f"/s/{number}"
+        store.file(path, b"content", mtime=5000)
+        opened = reader.open(number, store.version(path), lambda path=path: path)
+        assert bytes(await opened.read(0, 10)) == b"content"
+        opened.close()
+    store.clock = 5004.0
+    assert [reader.outgrown(number, store.version(f"/s/{number}")) for number in range(4)] == [False, False, True, True]
+    assert reader.memory_bytes == 0

@@ -52,3 +52,20 @@ async def test_who_waits_for_answers_waits_for_those_under_way_and_for_no_others
     await wait_all_tasks_blocked()
     assert answered.is_set()
     calls.end(late, 0)
+
+
+async def test_several_may_wait_for_answers(nursery: trio.Nursery) -> None:
+    calls = Calls()
+    call = calls.begin("read", (1, 0))
+    told = []
+
+    async def wait(who: str) -> None:
+        await calls.answered()
+        told.append(who)
+
+    for who in ("one", "two"):
+        nursery.start_soon(wait, who)
+        await wait_all_tasks_blocked()
+    calls.end(call, 0)
+    await wait_all_tasks_blocked()
+    assert sorted(told) == ["one", "two"]
