@@ -2,8 +2,8 @@
 
 A thread cannot be interrupted while it waits for the network, but its socket can be shut down from outside,
 which ends the wait at once. So an exchange knows its socket before it is connected, and shuts it down (`cut`) when it
-is cancelled or out of time. That makes all time limits real ones, whatever
-the NAS does: dribbling one byte a minute, or nothing at all. The sockets have no time limits of their own.
+is cancelled or out of time. That makes all time limits real ones, whatever the NAS does: dribbling one byte a minute,
+or nothing at all. The sockets have no time limits of their own.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Exchange:
         self._lock = threading.Lock()
         self._handle = -1  # our own descriptor of the socket
         self._over = False
+        self.was_cut = False
 
     # ----- in the task ------------------------------------------------------------------------------------------
 
@@ -90,6 +91,7 @@ class Exchange:
         if self.pieces_in is not None:
             self.pieces_in.close()
         with self._lock:
+            self.was_cut = self.was_cut or not self._over
             self._over = True
             if self._handle >= 0:
                 # Not through the thread's own socket object: an SSLSocket's shutdown() would turn it into a plain

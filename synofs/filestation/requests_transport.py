@@ -158,8 +158,9 @@ class RequestsTransport:
                 if exchange.sink is not None:
                     await exchange.handed_over.wait()
                 nursery.cancel_scope.cancel()
-        if exchange.error is not None:
-            # Cut off because we were cancelled, it failed in whatever way: be cancelled instead.
+        if exchange.error is not None or exchange.was_cut:
+            # Cut off because we were cancelled, it failed in whatever way, or took a torn head for a whole one: be
+            # cancelled instead.
             await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _in_thread(self, exchange: Exchange) -> None:
