@@ -171,8 +171,9 @@ def test_a_folder_of_photographs_is_shown_without_downloading_them(scene: Scene,
     calls = scene.calls()
     whole = sum(file.stat().st_size for file in (scene.nas.folder / "Norway").iterdir())
     assert calls["List.list"] <= 4  # the share, the folder, and each once more if the file manager came back
-    # Each thumbnail is asked for twice: the NAS makes it at the first request, and has it at the second.
-    assert calls["Thumb.get"] == 2 * PHOTOGRAPHS
+    # Each thumbnail is asked for twice: the NAS makes it at the first request, and has it at the second. (If it is
+    # busy, now and then not yet.)
+    assert 2 * PHOTOGRAPHS <= calls["Thumb.get"] <= 2.1 * PHOTOGRAPHS
     # PCManFM reads the first bytes of every file to tell its kind; the others go by the name.
     assert calls.get("Download.download", 0) <= (PHOTOGRAPHS if name == "pcmanfm" else 0)
     assert stats["bytes_sent"] < whole / 20
