@@ -15,6 +15,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -183,7 +184,9 @@ class DiskCache:
                 self._store.discard(item.piece)
         if valid or self._void:
             with trio.CancelScope(shield=True):  # what was taken out of the queue is written, also at the end
-                await self._guarded(self._after_forgetting(lambda: self._store.write(valid)), None)
+                keeps_up = self._queued_bytes <= self._options.pace_bytes // 2
+                work = self._after_forgetting(partial(self._store.write, valid, direct=keeps_up))
+                await self._guarded(work, None)
         self._queued_bytes -= sum(len(item.piece.data) for item in items if isinstance(item.piece, Piece))
         self._written.set()
         self._written = trio.Event()

@@ -59,9 +59,10 @@ class Held(NamedTuple):
 class Proof:
     """The question whether the file is still of its version, on its way."""
 
-    __slots__ = ("ended", "error", "hurry")
+    __slots__ = ("ended", "error", "hurry", "is_asked")
 
     def __init__(self) -> None:
+        self.is_asked = False
         self.hurry = trio.Event()  # ask now
         self.ended = trio.Event()
         self.error: Exception | None = None
@@ -130,7 +131,7 @@ class FileContent:
         self.fetches: list[Fetch] = []
         self.held: list[Held] = []
         self.unasked_bytes = 0  # of them came after the last question
-        self.proof: Proof | None = None  # the one under way
+        self.proof: Proof | None = None  # the one that bytes wait for
         self.in_a_hurry = False  # bytes came for which it is to be asked again at once
         self.proved = 0  # bytes that came before this moment are of the right version
         self.asked_at = float("-inf")  # the time of the last question

@@ -376,6 +376,9 @@ class Reader:
             if fetch.error is None and fetch.position < fetch.end and not ended_here:
                 fetch.error = ShortBody("the download was ended early", path=content.path_of())
             if content.held:
+                asked = content.proof is not None and content.proof.is_asked
+                if asked and content.unasked_bytes and not content.fetches:
+                    content.proof = None  # it came too early for the last bytes, which need not wait for its answer
                 self._prove_soon(content)
             fetch.advance()
 
@@ -410,7 +413,7 @@ class Reader:
         try:
             with trio.move_on_at(content.asked_at + self.options.proof_seconds):
                 await proof.hurry.wait()
-            content.in_a_hurry, content.unasked_bytes = False, 0
+            content.in_a_hurry, content.unasked_bytes, proof.is_asked = False, 0, True
             asked, content.asked_at = next(self._moments), trio.current_time()
             entry = (await self._store.get_entries([content.path_of()]))[0]
             if entry is None:
@@ -422,7 +425,8 @@ class Reader:
         except Exception as error:  # who waits for the proof raises it; the bytes stay, for the next one
             proof.error = error
         finally:
-            content.proof = None
+            if content.proof is proof:
+                content.proof = None
             proof.ended.set()
             for fetch in content.fetches:
                 fetch.advance()
@@ -430,7 +434,7 @@ class Reader:
             self._prove_soon(content)
 
     def _release(self, content: FileContent, asked: int) -> None:
-        content.proved = asked
+        content.proved = max(content.proved, asked)  # answers may come in another order
         for held in content.let_go(asked):
             self._keep(content, held.offset, held.data)
 

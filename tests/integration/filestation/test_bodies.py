@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -219,3 +220,33 @@ async def test_an_upload_that_is_cut_off() -> None:
         async with connected(server) as http:
             with pytest.raises(transport.SendFailed):
                 await http.send(Request("POST", "/x", body=Body(*[bytes(1 << 20)] * 64)))
+
+
+async def test_a_download_that_comes_in_many_parts_wakes_its_thread_for_few_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the speed of a line bytes come in thousands of parts a second."""
+    calls: list[int] = []
+    recv_into = socket.socket.recv_into
+
+    def counted(sock: socket.socket, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        calls.append(recv_into(sock, buffer, nbytes, flags))
+        return calls[-1]
+
+    content = revealing(512 * 1024)
+
+    def behaviour(connection: Connection) -> None:
+        connection.request()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode())
+        for start in range(0, len(content), 4096):
+            connection.send(content[start : start + 4096])
+            time.sleep(0.001)  # the sender's pace: each part is a packet
+
+    monkeypatch.setattr(socket.socket, "recv_into", counted)
+    with serving(behaviour) as server:
+        async with connected(server) as http:
+            sink = Sink()
+            await http.send(GET, sink)
+    assert bytes(sink.data) == content
+    assert len(calls) <= 8  # of 128 parts: 64, 128, 256 KiB and the rest, after the head

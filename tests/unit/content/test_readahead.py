@@ -66,6 +66,12 @@ def test_a_head_costs_little() -> None:
     assert want == Want(0, 640 * KIB)
 
 
+def test_who_begins_with_large_reads_gets_twice_as_much_ahead() -> None:
+    pattern = ReadAhead(1024 * MIB, OPTIONS)
+    assert pattern.on_read(0, MIB, PLENTY) == Want(0, 3 * MIB)
+    assert pattern.on_read(MIB, 2 * MIB, PLENTY) == Want(MIB, 18 * MIB)
+
+
 def test_the_window_keeps_to_the_files_share_of_the_memory() -> None:
     pattern = ReadAhead(1024 * MIB, OPTIONS)
     for start in range(0, 64 * MIB, 128 * KIB):

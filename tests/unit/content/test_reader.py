@@ -139,10 +139,12 @@ async def test_no_second_download_is_handed_out_before_a_getinfo_sent_after_it(r
     assert [call.method for call in rig.store.calls] == ["read_range", "get_entries"]
 
 
-async def test_a_getinfo_sent_before_the_bytes_came_proves_nothing(rig: Rig) -> None:
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_a_getinfo_sent_before_the_bytes_came_proves_nothing(rig: Rig, in_order: bool) -> None:
     rig.put(BIG)
     file = rig.open()
     await file.read(0, BLOCK)
+    late = rig.store.gate("answer", skip=1)
     early = rig.store.gate("answer")
     results: list = []
     async with trio.open_nursery() as nursery:
@@ -151,10 +153,13 @@ async def test_a_getinfo_sent_before_the_bytes_came_proves_nothing(rig: Rig) -> 
         await trio.sleep(1)
         rig.put(BIG, version=1)
         nursery.start_soon(collect, results, file.read, 3 * MIB, BLOCK)  # version 1
-        await trio.sleep(1)
-        early.open()
-    assert results[0] == revealing(BLOCK, offset=5 * MIB)
-    assert isinstance(results[1], Changed)
+        await late.reached.wait()  # another has, and has seen that
+        for answer in (early, late) if in_order else (late, early):
+            answer.open()
+            await trio.sleep(1)
+    first, second = results
+    assert first == revealing(BLOCK, offset=5 * MIB) if in_order else isinstance(first, Changed)
+    assert isinstance(second, Changed)
 
 
 async def test_the_proof_of_a_small_random_read_runs_beside_its_download(rig: Rig) -> None:
