@@ -106,6 +106,7 @@ class FileContent:
     """One version of one file, as far as it is here or on its way."""
 
     __slots__ = (
+        "asked",
         "asked_at",
         "error",
         "fetches",
@@ -130,7 +131,8 @@ class FileContent:
         self.readers: set[FileReader] = set()
         self.fetches: list[Fetch] = []
         self.held: list[Held] = []
-        self.unasked_bytes = 0  # of them came after the last question
+        self.asked = 0  # the moment of the last question
+        self.unasked_bytes = 0  # held, and came after it
         self.proof: Proof | None = None  # the one that bytes wait for
         self.in_a_hurry = False  # bytes came for which it is to be asked again at once
         self.proved = 0  # bytes that came before this moment are of the right version
@@ -155,7 +157,8 @@ class FileContent:
 
     def hold(self, held: Held) -> None:
         self.held.append(held)
-        self.unasked_bytes += len(held.data)
+        if held.came > self.asked:
+            self.unasked_bytes += len(held.data)
 
     def let_go(self, before: int) -> list[Held]:
         """What came before that moment waits no longer."""

@@ -351,6 +351,8 @@ class Reader:
                     self._prove_soon(content)
             fetch.position = offset + len(data)
             fetch.advance()
+            if content.held and not content.to_come(0, content.size):
+                self._prove_last(content)
             if not fetch.followed and fetch.end - fetch.position <= self.options.lead_bytes:
                 fetch.followed = True
                 for reader in content.readers:
@@ -376,9 +378,6 @@ class Reader:
             if fetch.error is None and fetch.position < fetch.end and not ended_here:
                 fetch.error = ShortBody("the download was ended early", path=content.path_of())
             if content.held:
-                asked = content.proof is not None and content.proof.is_asked
-                if asked and content.unasked_bytes and not content.fetches:
-                    content.proof = None  # it came too early for the last bytes, which need not wait for its answer
                 self._prove_soon(content)
             fetch.advance()
 
@@ -401,6 +400,14 @@ class Reader:
         content.in_a_hurry = True
         self._proof_of(content).hurry.set()
 
+    def _prove_last(self, content: FileContent) -> None:
+        """All is here that was wanted. Who waits for the last bytes need not wait for the answer to a question that came
+        too early for them, too."""
+        if content.unasked_bytes:
+            if content.proof is not None and content.proof.is_asked:
+                content.proof = None
+            self._prove_soon(content)
+
     def _proof_of(self, content: FileContent) -> Proof:
         if content.proof is None:
             content.proof = Proof()
@@ -415,6 +422,7 @@ class Reader:
                 await proof.hurry.wait()
             content.in_a_hurry, content.unasked_bytes, proof.is_asked = False, 0, True
             asked, content.asked_at = next(self._moments), trio.current_time()
+            content.asked = asked
             entry = (await self._store.get_entries([content.path_of()]))[0]
             if entry is None:
                 self._void(content, NotFound("the file is gone", path=content.path_of()))

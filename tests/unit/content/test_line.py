@@ -32,7 +32,7 @@ class Line(MemoryStore):
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         self.questions += 1
-        await trio.sleep(self.round_trip_seconds)
+        await trio.sleep(self.round_trip_seconds + self.answer_seconds)
         ns = self.version_there.mtime_ns
         return [RemoteEntry("file", False, self.size, ns, ns, ns, Rights.ALL)]
 
@@ -78,6 +78,21 @@ async def test_only_the_first_bytes_and_the_last_ones_proof_take_a_round_trip(nu
     size = 256 * MIB
     line = Line(size, 0.02)
     assert await seconds_to_read(line, nursery) <= size / BYTES_PER_SECOND + 2 * line.round_trip_seconds + 0.005
+
+
+@pytest.mark.parametrize("answer_seconds", [0.0, 0.001, 0.01])
+async def test_a_random_read_asks_for_one_proof_whichever_answer_comes_first(
+    nursery: trio.Nursery, answer_seconds: float
+) -> None:
+    line = Line(1024 * MIB, 0.02)
+    line.answer_seconds = answer_seconds
+    reader = Reader(line, ReaderOptions())
+    await nursery.start(reader.run)
+    file = reader.open(1, line.version_there, lambda: "/share/file")
+    for number in range(1, 11):
+        await file.read(number * 80 * MIB + 4096, 4096)
+        await trio.sleep(1)
+    assert (line.downloads, line.questions) == (10, 9)  # the first needs none
 
 
 async def test_who_stops_reading_early_has_moved_little_more_than_the_windows_that_were_opened(
