@@ -401,8 +401,8 @@ class Reader:
         self._proof_of(content).hurry.set()
 
     def _prove_last(self, content: FileContent) -> None:
-        """All is here that was wanted. Who waits for the last bytes need not wait for the answer to a question that came
-        too early for them, too."""
+        """All is here that was wanted. Who waits for the last bytes need not wait for the answer to a question that
+        came too early for them, too."""
         if content.unasked_bytes:
             if content.proof is not None and content.proof.is_asked:
                 content.proof = None
