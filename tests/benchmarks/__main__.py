@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from tests.benchmarks import charts, markdown, report, sittings
 from tests.benchmarks.datasets import Data
-from tests.benchmarks.goals import judge
+from tests.benchmarks.goals import TYPICAL_LATENCY_MS, judge
 from tests.benchmarks.long import DEFAULT_MINUTES, LONG
 from tests.benchmarks.mounts import CONTESTANTS
 from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache
@@ -31,7 +31,6 @@ from tests.benchmarks.servers import REPOSITORY, SERVERS, Server
 from tests.benchmarks.stage import Line, Results, Stage
 from tests.benchmarks.workloads import WORKLOADS, Workload
 
-TYPICAL_LATENCY_MS = 20
 LONG_TURN_SECONDS = 10.0
 LAPS = f"default: 1 to 3, and 1 for whom one takes more than {LONG_TURN_SECONDS:.0f} s"
 FREE_BYTES_WANTED = {False: 3 << 30, True: 8 << 30}

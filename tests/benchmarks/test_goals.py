@@ -137,6 +137,14 @@ def test_one_latency_that_misses_makes_a_goal_missed_and_is_marked() -> None:
     assert told.text("**{}**") == "find, again (20 ms): 0; **find, again (50 ms): 1**"
 
 
+def test_the_goals_of_what_moves_bytes_are_for_a_typical_network() -> None:
+    for workload, step, peer in (("read", "1024 MiB", "curl"), ("copy-out", "cp -r of 500 files out", "rclone")):
+        slow = figure(workload, step, seconds=9.0, latency_ms=50), figure(workload, step, peer, 1.0, latency_ms=50)
+        assert not [one for one in judge(slow) if "20 ms" in one.goal and one.found]
+        fast = figure(workload, step), figure(workload, step, peer, 5.0)
+        assert [one.word for one in judge([*slow, *fast]) if "20 ms" in one.goal and one.found] == ["met"]
+
+
 def test_who_was_given_less_to_do_is_compared_with_nobody() -> None:
     own, peer = figure("walk", "find, cold"), figure("walk", "find, cold", "sshfs", 9.0, smaller="111 folders")
     assert verdict("defaults of rclone and of sshfs", own, peer).word == "not measured"
