@@ -47,6 +47,7 @@ from synofs.filestation.transport import (
 FIRST_PIECE_BYTES = 64 * 1024
 MAX_PIECE_BYTES = 1024 * 1024
 SMALL_BODY_BYTES = 256 * 1024  # what is sent in one piece
+_HEAD_BUFFER_BYTES = 8 * 1024
 
 Address = tuple[int, int, int, Any]  # family, kind, protocol, what connect() takes
 
@@ -61,6 +62,11 @@ _TIMEOUTS: dict[type[TransportError], str] = {
 class _Socket(socket.socket):
     """Waits in the kernel until a large buffer is full: at 1 Gbit/s bytes come in 15,000 parts a second, and for each
     the thread would need the interpreter."""
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> Any:
+        """For http.client, whose own buffer takes what there is of a head. Python's size for it, 128 KiB since 3.14,
+        would be waited for."""
+        return super().makefile(mode, _HEAD_BUFFER_BYTES, **options)  # type: ignore[call-overload]
 
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
         if len(buffer) >= FIRST_PIECE_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import socket
 import time
 import zlib
@@ -250,3 +251,19 @@ async def test_a_download_that_comes_in_many_parts_wakes_its_thread_for_few_of_t
             await http.send(GET, sink)
     assert bytes(sink.data) == content
     assert len(calls) <= 8  # of 128 parts: 64, 128, 256 KiB and the rest, after the head
+
+
+async def test_an_answer_is_not_waited_for_longer_than_it_is_whatever_buffer_python_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Since Python 3.14 it is larger than a piece of a body that is waited for."""
+    monkeypatch.setattr(io, "DEFAULT_BUFFER_SIZE", 128 * 1024)
+    content = revealing(300_000)
+    with serving(always(lambda connection, request: connection.answer(content))) as server:
+        async with connected(server) as http:
+            with trio.fail_after(5):
+                assert (await http.send(GET)).body == content
+                sink = Sink()
+                await http.send(GET, sink)
+                assert bytes(sink.data) == content
+        assert server.accepted == 1
