@@ -14,6 +14,7 @@ from tests.benchmarks.servers import REPOSITORY
 
 DEFAULT_MINUTES = 60.0
 CRASHES = 5_000  # of each write mode
+KILLS = 150
 HOSTILE_INPUTS = 10_000_000
 
 Harness = Callable[[float], bool]  # (minutes, for those that run for a time) -> whether every promise was kept
@@ -32,6 +33,10 @@ def crashes(minutes: float) -> bool:
         module("tests.model.crash", "--trials", str(CRASHES), "--write-mode", mode) for mode in ("durable", "writeback")
     ]
     return all(kept)
+
+
+def kills(minutes: float) -> bool:
+    return module("tests.mount.kills", str(KILLS))
 
 
 def model(minutes: float) -> bool:
@@ -64,6 +69,7 @@ def hostile(minutes: float) -> bool:
 
 LONG: dict[str, tuple[str, Harness]] = {
     "crashes": (f"{CRASHES:,} SIGKILLs of each write mode: no acknowledged write is lost", crashes),
+    "kills": (f"{KILLS} SIGKILLs while names change on both sides: nobody waits for the mount afterwards", kills),
     "bounded": ("five kinds of trouble: no call takes longer than is promised; peers beside it", bounded),
     "model": ("random operations with faults, crashes and remounts: the NAS equals a local directory", model),
     "soak": ("16 programs, and everything goes wrong around them: nothing lost, nothing held", soak),
