@@ -59,10 +59,10 @@ class Held(NamedTuple):
 class Proof:
     """The question whether the file is still of its version, on its way."""
 
-    __slots__ = ("asked", "ended", "error", "hurry")
+    __slots__ = ("ended", "error", "hurry", "is_asked")
 
     def __init__(self) -> None:
-        self.asked = 0  # the moment; 0: not yet
+        self.is_asked = False
         self.hurry = trio.Event()  # ask now
         self.ended = trio.Event()
         self.error: Exception | None = None
@@ -165,10 +165,6 @@ class FileContent:
         gone = [held for held in self.held if held.came < before]
         self.held = [held for held in self.held if held.came >= before]
         return gone
-
-    def held_since(self, moment: int) -> bool:
-        """Does anything wait that came after that moment?"""
-        return any(held.came > moment for held in self.held)
 
     def held_at(self, position: int) -> Held | None:
         for held in self.held:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, zip_longest
 
@@ -125,6 +125,7 @@ class Reader:
         self._cache = BlockCache(options.memory_bytes)
         self._contents: dict[ContentKey, FileContent] = {}
         self._young: dict[ContentKey, None] = {}  # versions whose second had not passed when bytes of them were kept
+        self.on_doubt: Callable[[int, Fingerprint], None] = lambda inode, version: None  # `outgrown`, told unasked
         self._nursery: trio.Nursery | None = None
         self._moments = count(1)  # what came before what: numbers, because two events may have the same time
 
@@ -221,7 +222,9 @@ class Reader:
         finally:
             for (content, fetch), data in zip_longest(together, found):
                 content.fetches.remove(fetch)
-                if data is None:
+                if fetch.scope.cancel_called:
+                    pass  # the file was written here meanwhile
+                elif data is None:
                     content.seen = bool(content.served)
                 elif content.error is None:
                     self._keep(content, 0, memoryview(data))
@@ -240,7 +243,10 @@ class Reader:
     def written_here(self, inode: int, version: Fingerprint, path: str, data: str | None) -> None:
         """The bytes of this version were written here; they are in the file `data`, if any is right. What is cached is
         void: with times of whole seconds, it may be called like the one before it."""
-        self._cache.drop(ContentKey(inode, version))
+        key = ContentKey(inode, version)
+        self._cache.drop(key)
+        if key in self._contents:
+            self._read_anew(self._contents[key])
         if self._disk is not None:
             self._disk.forget(path)
             if data is not None:
@@ -251,6 +257,15 @@ class Reader:
         if self._disk is not None:
             for path in paths:
                 self._disk.forget(path)
+
+    def _read_anew(self, content: FileContent) -> None:
+        """Nothing that was found of it, or is on its way, is right any more."""
+        content.seen = True
+        content.on_disk = OnDisk(None)
+        content.let_go(next(self._moments))
+        content.unasked_bytes = 0
+        for fetch in content.fetches:
+            fetch.scope.cancel()
 
     async def look_on_disk(self, content: FileContent) -> None:
         """Learn what the disk cache has of this version; once per version, before its first byte is wanted."""
@@ -342,6 +357,8 @@ class Reader:
         small = fetch.end - fetch.start <= self.options.small_read_bytes
 
         async def take(offset: int, data: memoryview) -> None:
+            if fetch.scope.cancel_called:
+                return
             came = fetch.sent if small else next(self._moments)
             if fetch.first or came < content.proved:
                 self._keep(content, offset, data)
@@ -374,7 +391,7 @@ class Reader:
             fetch.error = error
         finally:
             content.fetches.remove(fetch)
-            ended_here = fetch.scope.cancelled_caught or content.error is not None
+            ended_here = fetch.scope.cancel_called or content.error is not None
             if fetch.error is None and fetch.position < fetch.end and not ended_here:
                 fetch.error = ShortBody("the download was ended early", path=content.path_of())
             if content.held:
@@ -458,6 +475,7 @@ class Reader:
                 oldest = next(iter(self._young))
                 del self._young[oldest]
                 self._cache.drop(oldest)
+                self.on_doubt(*oldest)
         elif self._disk is not None:
             self._disk.add(content.path_of(), content.key.version, offset, data)
 
@@ -494,7 +512,7 @@ class Reader:
         if self._disk is None or on_disk is None or on_disk.file is None or stretch is None:
             return False
         data = await self._disk.read(on_disk.file, stretch)
-        if data is None:
+        if data is None or content.on_disk is not on_disk:
             on_disk.lose(stretch)
             return False
         self._cache.add(content.key, stretch.start, data)

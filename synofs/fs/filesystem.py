@@ -95,6 +95,7 @@ class Filesystem:
         self._reader = reader
         self._notifier = notifier = notifier or SilentNotifier()
         self.inodes = InodeTable("/" + options.share if options.share else "/")
+        reader.on_doubt = self.inodes.doubt_pages
         self._archive = archive
         listing_options = ListingOptions(dir_ttl_seconds=options.dir_ttl_seconds, serve_stale=options.serve_stale)
         staleness = Staleness(StaleOptions(options.max_stale_seconds))

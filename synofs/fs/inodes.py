@@ -174,6 +174,12 @@ class InodeTable:
         except KeyError:
             raise StaleInode(f"inode {number} is not known") from None
 
+    def doubt_pages(self, number: int, version: Fingerprint) -> None:
+        """What the kernel has of this version may be of an older content: whoever opens the file reads it once more."""
+        inode = self._by_number.get(number)
+        if inode is not None and inode.kernel_cached == version:
+            inode.kernel_cached = None
+
     def obtain(self, parent: Inode, name: bytes, is_dir: bool) -> Inode:
         """The inode of that name and kind, known or new. The caller lists it or counts a lookup."""
         if self._renamed:

@@ -377,6 +377,24 @@ async def test_a_failed_read_ahead_troubles_nobody(rig: Rig) -> None:
     assert await read_all(file, BIG) == revealing(BIG)
 
 
+async def test_what_was_asked_for_before_our_own_edit_of_the_same_size_and_time_is_not_handed_out(rig: Rig) -> None:
+    """An edit in place that gives the file its old time back, while it is downloaded."""
+    rig.put(BIG)
+    file = rig.open()
+    await file.read(0, BLOCK)
+    piece = rig.store.gate("piece")
+    results: list = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collect, results, file.read, 5 * MIB, BLOCK)
+        await piece.reached.wait()
+        await wait_all_tasks_blocked()
+        rig.put(BIG, version=1, mtime=1000)
+        rig.reader.written_here(hash(PATH), file.content.key.version, PATH, None)
+        piece.open()
+    assert results == [revealing(BLOCK, 1, offset=5 * MIB)]
+    assert await file.read(6 * MIB, BLOCK) == revealing(BLOCK, 1, offset=6 * MIB)
+
+
 # ----- versions that are younger than the NAS's clock can tell apart -----------------------------------------------
 
 

@@ -408,6 +408,24 @@ async def test_the_kernel_may_keep_its_pages_of_the_same_version_only(rig: Rig, 
     assert kept == [False, True, False, True]
 
 
+async def test_pages_of_a_young_version_are_not_kept_however_many_others_were_young_since(
+    rig: Rig, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synofs.content.reader._MOST_YOUNG", 1)
+    paths = ("/s/small", "/s/big")
+    store.clock = 5000.0
+    for path in paths:
+        store.file(path, b"old", mtime=5000)
+    for path in paths:
+        assert await rig.fs.read(await rig.open(path), 0, 5) == b"old"
+        store.file(path, b"new", mtime=5000)  # of the same size, in the same second
+    store.clock = 5004.0
+    for path in paths:
+        number, keep_pages = await rig.fs.open(await rig.find(path), os.O_RDONLY)
+        assert not keep_pages
+        assert await rig.fs.read(number, 0, 5) == b"new"
+
+
 async def test_opening_a_file_that_is_gone_is_no_entry(rig: Rig, store: MemoryStore) -> None:
     inode = await rig.find("/s/small")
     store.remove("/s/small")
