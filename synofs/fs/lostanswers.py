@@ -1,4 +1,4 @@
-"""Making and removing a name although the answer to it is lost.
+"""Making, removing and hiding a name although the answer to it is lost.
 
 A NAS hangs up on idle connections, and a call may cross its farewell; a proxy calls a NAS too busy that has done the
 work. The client repeats a call that changes something only if it never arrived (filestation/retry.py). Here it is
@@ -7,7 +7,8 @@ found out by looking, and what was not done is asked for again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import posixpath
+from collections.abc import Callable, Sequence
 
 from synofs.remote import Away, NotFound, RemoteEntry, RemoteStore, Unavailable
 
@@ -25,10 +26,29 @@ async def remove(store: RemoteStore, path: str, is_same: Callable[[RemoteEntry],
                 raise
             return  # the earlier call was carried out late
         except Unavailable as lost:
-            there = await _look(store, path, lost, attempt)
+            (there,) = await _look(store, [path], lost, attempt)
             if there is None:
                 return
             if not is_same(there):
+                raise
+
+
+async def hide(store: RemoteStore, path: str, hidden_name: str, is_same: Callable[[RemoteEntry], bool]) -> None:
+    """`store.rename` to a name that nobody else gives. As `remove`, but for what has arrived there: that is done."""
+    hidden_path = posixpath.join(posixpath.dirname(path), hidden_name)
+    for attempt in range(_TRIES):
+        try:
+            await store.rename(path, hidden_name)
+            return
+        except NotFound:
+            if attempt == 0 or await store.get_entries([hidden_path]) == [None]:
+                raise
+            return  # the earlier call was carried out late
+        except Unavailable as lost:
+            there, hidden = await _look(store, [path, hidden_path], lost, attempt)
+            if hidden is not None:
+                return
+            if there is None or not is_same(there):
                 raise
 
 
@@ -39,17 +59,18 @@ async def make_dir(store: RemoteStore, path: str) -> RemoteEntry:
         try:
             return await store.make_dir(path)
         except Unavailable as lost:
-            if await _look(store, path, lost, attempt) is not None:
+            if await _look(store, [path], lost, attempt) != [None]:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-async def _look(store: RemoteStore, path: str, lost: Unavailable, attempt: int) -> RemoteEntry | None:
+async def _look(
+    store: RemoteStore, paths: Sequence[str], lost: Unavailable, attempt: int
+) -> Sequence[RemoteEntry | None]:
     """What is there now. Raises `lost` if that cannot be found out, or enough was tried."""
     if isinstance(lost, Away) or attempt + 1 == _TRIES:
         raise lost
     try:
-        (there,) = await store.get_entries([path])
+        return await store.get_entries(paths)
     except Unavailable:
         raise lost  # noqa: B904 - its cause tells what happened to the call
-    return there

@@ -101,18 +101,19 @@ class Namespace:
             if staged.base is not None or staged.attempt is not None:
                 base = staged.base if staged.attempt is None else None  # after an attempt it may be either
                 await lostanswers.remove(self._store, path, lambda there: there.fingerprint == base)
-        elif is_open(inode):
+            return
+        version = inode.fingerprint
+        if is_open(inode):
             hidden_path = f"{path.rpartition('/')[0]}/{hidden_name}"
             self._leftovers.in_use.add(hidden_path)
             await self._leftovers.add(hidden_path)
             try:
-                await self._store.rename(path, hidden_name)
+                await lostanswers.hide(self._store, path, hidden_name, lambda there: there.fingerprint == version)
             except RemoteError as error:
                 if not error.temporary:  # refused, so there is no such name
                     self._leftovers.in_use.discard(hidden_path)
                 raise
         else:
-            version = inode.fingerprint
             await lostanswers.remove(self._store, path, lambda there: there.fingerprint == version)
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:

@@ -110,3 +110,49 @@ async def test_a_refused_unlink_of_an_open_file_keeps_no_hidden_name(rig: Rig, n
     assert rig.area.journal.leftovers() == []
     await rig.close(handle)
     assert nas.files() == {"/s/f": b"x"}
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["never seen", "done"])
+async def test_an_unlink_of_an_open_file_whose_answer_was_lost_is_done(rig: Rig, nas: Nas, done: bool) -> None:
+    nas.file("/s/f", b"x")
+    handle = await rig.open("/s/f")
+    nas.meet("rename", LOST if done else HUNG_UP, after=done)
+    await rig.unlink("/s/f")
+    assert await rig.names() == []
+    assert nas.count("rename") == (1 if done else 2)
+    assert await rig.fs.read(handle, 0, 10) == b"x"
+    await rig.close(handle)
+    assert nas.files() == {}
+
+
+async def test_an_unlink_of_an_open_file_that_is_carried_out_late_is_done(rig: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"x")
+    handle = await rig.open("/s/f")
+    nas.meet("rename", HUNG_UP)
+    nas.meet("rename", NotFound("gone"), after=True)
+    await rig.unlink("/s/f")
+    assert await rig.names() == []
+    await rig.close(handle)
+    assert nas.files() == {}
+
+
+async def test_what_somebody_put_in_the_place_of_an_open_file_while_the_answer_was_lost_stays(
+    rig: Rig, nas: Nas
+) -> None:
+    nas.file("/s/f", b"x")
+    handle = await rig.open("/s/f")
+    gate = nas.gate("rename", path="/s/f")
+    nas.meet("rename", LOST)
+
+    async def unlink() -> None:
+        with pytest.raises(TimedOut):
+            await rig.unlink("/s/f")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(unlink)
+        await gate.reached.wait()
+        nas.file("/s/f", b"a colleague's")
+        gate.open()
+    await rig.close(handle)
+    assert nas.files() == {"/s/f": b"a colleague's"}
+    assert nas.count("rename") == 1
