@@ -191,8 +191,9 @@ async def _sign_in_if_there(
         root = f"/{settings.share}" if settings.share else "/"
         if not away or settings.offline != "serve" or archive is None or not await archive.knows(root):
             raise
-        client.health.assume_away(str(exc))
-        log.warning("mounted without the NAS, which does not answer (%s); it will be asked again", exc)
+        trouble = f"the NAS: no answer within {SIGN_IN_SECONDS:g} s" if isinstance(exc, Failure) else str(exc)
+        client.health.assume_away(trouble)
+        log.warning("mounted without the NAS, which does not answer (%s); it will be asked again", trouble)
         return {}
 
 

@@ -108,8 +108,10 @@ def _unsent(pid: int) -> Iterator[str]:
         return
     if paths:
         named = ", ".join(paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
-        files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
-        yield f"{files} not sent yet ({named}); they lie in {folder} and are sent by the next mount"
+        if len(paths) == 1:
+            yield f"1 file is not sent yet ({named}); it lies in {folder} and is sent by the next mount"
+        else:
+            yield f"{len(paths)} files are not sent yet ({named}); they lie in {folder} and are sent by the next mount"
 
 
 def _cache_folder(pid: int) -> Path | None:

@@ -58,7 +58,7 @@ def test_a_process_that_is_stopped_frees_its_folder_and_whoever_waits_for_it(
         assert f"freed {synofs.mountpoint}" in done.stderr
         assert f"process {pid} is stopped" in done.stderr
         assert f"kill -9 {pid}" in done.stderr
-        assert "1 file is not sent yet (/docs/unsent)" in done.stderr
+        assert "1 file is not sent yet (/docs/unsent); it lies in " in done.stderr
         assert str(next(cache.rglob("journal.db")).parent) in done.stderr
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+import socket
 import sqlite3
 import time
 from pathlib import Path
@@ -142,6 +143,19 @@ def test_that_the_nas_is_away_is_said_once_however_much_is_asked_for_meanwhile(c
     assert "not sent yet" not in synofs.logs()
     with running_nas(content, "--account", f"anna:{PASSWORD}", "--listen", f"127.0.0.1:{port_of(nas)}"):
         until(lambda: synofs.status()["pending_uploads"] == 0)
+        assert synofs("umount", synofs.mountpoint).code == 0
+
+
+def test_a_mount_that_begins_while_the_nas_is_silent_says_so(content: Path, synofs: Synofs) -> None:
+    synofs.expected_in_the_log += AWAY
+    with running_nas(content, "--account", f"anna:{PASSWORD}") as nas:
+        synofs.mount(nas)
+        assert os.listdir(synofs.mountpoint / "docs")
+        assert synofs("umount", synofs.mountpoint).code == 0
+    with socket.create_server(("127.0.0.1", port_of(nas))):  # takes connections, and never answers
+        synofs.mount(nas)
+        assert synofs.status()["last_trouble"].startswith("the NAS: no answer within")
+        assert "which does not answer (the NAS: no answer within 7.5 s)" in synofs.logs()
         assert synofs("umount", synofs.mountpoint).code == 0
 
 
