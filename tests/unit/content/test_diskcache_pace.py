@@ -15,7 +15,7 @@ import trio
 from synofs.content.diskcache import DiskCache, DiskCacheOptions
 from synofs.content.readahead import MIB
 from synofs.content.reader import Reader, ReaderOptions
-from tests.unit.content.test_line import BYTES_PER_SECOND, Line
+from tests.unit.content.test_line import BYTES_PER_SECOND, Line, read_whole
 from tests.unit.virtual_time import in_virtual_time
 
 pytestmark = in_virtual_time
@@ -47,15 +47,7 @@ async def read(disk: DiskCache, line: Line, files: int = 1) -> float:
     async with trio.open_nursery() as nursery:
         reader = Reader(line, ReaderOptions(), disk)
         await nursery.start(reader.run)
-        started = trio.current_time()
-        for number in range(files):
-            file = reader.open(number, line.version_there, lambda number=number: f"/share/file {number}")
-            position = 0
-            while data := await file.read(position, MIB):
-                position += len(data)
-            assert position == line.size
-            file.close()
-        seconds = trio.current_time() - started
+        seconds = sum([await read_whole(reader, line, number) for number in range(files)])
         nursery.cancel_scope.cancel()
     await disk.close()
     return seconds
@@ -93,12 +85,7 @@ async def test_a_disk_that_hangs_is_waited_for_half_a_second(tmp_path: Path) -> 
     async with trio.open_nursery() as nursery:
         reader = Reader(line, ReaderOptions(), disk)
         await nursery.start(reader.run)
-        file = reader.open(1, line.version_there, lambda: "/share/file")
-        started = trio.current_time()
-        position = 0
-        while data := await file.read(position, MIB):
-            position += len(data)
-        assert trio.current_time() - started <= 1.01 * LINE_SECONDS + 0.5 + ROUND_TRIP_SECONDS
+        assert await read_whole(reader, line) <= 1.01 * LINE_SECONDS + 0.5 + ROUND_TRIP_SECONDS
         disk.mended.set()
         nursery.cancel_scope.cancel()
 
