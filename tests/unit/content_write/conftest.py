@@ -16,6 +16,7 @@ from tests.unit.content_write.crashes import without_threads
 from tests.unit.content_write.nas import Nas
 from tests.unit.content_write.put_rig import PutRig
 from tests.unit.content_write.rig import Rig, use_nas_clock
+from tests.unit.content_write.staged import BASE_VERSION
 
 MIB = 1024 * 1024
 ROOMY = BudgetOptions(max_dirty_bytes=1024 * MIB, floor_bytes=0)
@@ -58,6 +59,21 @@ async def open_area(tmp_path: Path) -> AsyncIterator[Areas]:
     await areas.close_all()
 
 
+@pytest.fixture
+async def area(open_area: Areas) -> StagingArea:
+    return await open_area()
+
+
+@pytest.fixture
+async def new(area: StagingArea) -> StagedFile:
+    return await area.stage("/s/new", None, empty=True)
+
+
+@pytest.fixture
+async def edit(area: StagingArea) -> StagedFile:
+    return await area.stage("/s/edit", BASE_VERSION, empty=False)
+
+
 async def done(area: StagingArea, staged: StagedFile) -> None:
     """The NAS has it, and the area has forgotten it."""
     assert area.done(staged)
@@ -69,6 +85,12 @@ def nas(monkeypatch: pytest.MonkeyPatch) -> Nas:
     nas = Nas("s")
     use_nas_clock(monkeypatch, nas)
     return nas
+
+
+@pytest.fixture
+def two_folders(nas: Nas) -> None:
+    nas.folder("/s/a")
+    nas.folder("/s/b")
 
 
 @pytest.fixture(params=list(WriteMode), ids=lambda mode: mode.value)

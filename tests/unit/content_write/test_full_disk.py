@@ -52,11 +52,6 @@ async def after_a_crash(open_area: Areas, folder: Path) -> tuple[StagedFile, Pat
 
 
 @pytest.fixture
-async def area(open_area: Areas) -> StagingArea:
-    return await open_area()
-
-
-@pytest.fixture
 async def edit(area: StagingArea) -> StagedFile:
     staged = await area.stage("/s/f", VERSION, empty=False)
     await staged.write(1000, b"before")
