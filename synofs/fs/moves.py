@@ -30,6 +30,7 @@ from typing import Protocol
 from synofs.content.conflicts import conflict_name
 from synofs.content.hidden import HiddenFolders
 from synofs.content.journal import Move
+from synofs.fs import lostanswers
 from synofs.remote import Changed, Exists, Fingerprint, NotFound, RemoteEntry, RemoteError, RemoteStore
 
 log = logging.getLogger(__name__)
@@ -107,9 +108,9 @@ class Mover:
         dest_dir, dest_name = posixpath.split(dest)
         if posixpath.basename(source) == dest_name:
             overwrite = replaces is not None and await self._check_version(dest, replaces)
-            await self._store.move(source, dest_dir, overwrite=overwrite)
+            await lostanswers.move(self._store, source, dest_dir, overwrite=overwrite)
         else:
-            await self._store.rename(source, dest_name)
+            await lostanswers.rename(self._store, source, dest_name)
 
     async def _check_version(self, path: str, version: Fingerprint) -> bool:
         """Is it there? Raises `Changed` if it is another version than the one that may be replaced."""
@@ -143,25 +144,25 @@ class Mover:
         dest_dir, dest_name = posixpath.split(move.dest)
         if at is _At.SOURCE:
             try:
-                await self._store.move(move.source, move.temp_dir, overwrite=False)
+                await lostanswers.move(self._store, move.source, move.temp_dir, overwrite=False)
             except NotFound:
                 await self._hidden.make_again(move.temp_dir)  # perhaps somebody has removed it
-                await self._store.move(move.source, move.temp_dir, overwrite=False)
+                await lostanswers.move(self._store, move.source, move.temp_dir, overwrite=False)
         if at <= _At.ENTERED:
             await self._give_name(_entered(move), dest_name)
         overwrite = move.replaces is not None and await self._check_version(move.dest, move.replaces)
-        await self._store.move(_renamed(move), dest_dir, overwrite=overwrite)
+        await lostanswers.move(self._store, _renamed(move), dest_dir, overwrite=overwrite)
 
     async def _give_name(self, path: str, name: str) -> None:
         try:
-            await self._store.rename(path, name)
+            await lostanswers.rename(self._store, path, name)
         except Exists:
             folder, old = posixpath.split(path)
             if old.casefold() != name.casefold():
                 raise
             step = f"{name} {secrets.token_hex(4)}"
-            await self._store.rename(path, step)
-            await self._store.rename(f"{folder}/{step}", name)
+            await lostanswers.rename(self._store, path, step)
+            await lostanswers.rename(self._store, f"{folder}/{step}", name)
 
     async def _go_back(self, move: Move) -> None:
         """Bring the source to its old place. What cannot get there is shown beside the target, as a conflict copy."""
@@ -169,10 +170,10 @@ class Mover:
         at = await self._whereabouts(move)
         try:
             if at is _At.RENAMED:
-                await self._store.rename(_renamed(move), source_name)
+                await lostanswers.rename(self._store, _renamed(move), source_name)
                 at = _At.ENTERED
             if at is _At.ENTERED and move.temp_dir != source_dir:
-                await self._store.move(_entered(move), source_dir, overwrite=False)
+                await lostanswers.move(self._store, _entered(move), source_dir, overwrite=False)
         except Exists:
             await self.show(_renamed(move) if at is _At.RENAMED else _entered(move), posixpath.dirname(move.dest))
 
@@ -225,9 +226,9 @@ class Mover:
             shown = conflict_name(name, self._hostname, datetime.now(), number) if number else name
             if await self._look(f"{folder}/{shown}") is None:
                 if posixpath.basename(hidden) != shown:
-                    await self._store.rename(hidden, shown)
+                    await lostanswers.rename(self._store, hidden, shown)
                     hidden = f"{temp_dir}/{shown}"
-                await self._store.move(hidden, folder, overwrite=False)
+                await lostanswers.move(self._store, hidden, folder, overwrite=False)
                 log.warning("%s/%s was left in a hidden folder and is shown again", folder, shown)
                 return f"{folder}/{shown}"
         raise Exists("no free name", path=f"{folder}/{name}")

@@ -12,7 +12,7 @@ from synofs.content.errors import LocalDiskFull
 from synofs.content.journal import Changes
 from synofs.content.stagingdisk import StagingDisk
 from synofs.fs.writes import WriteMode
-from synofs.remote import RemoteEntry, TimedOut, Unreachable
+from synofs.remote import NotFound, RemoteEntry, TimedOut, Unreachable
 from tests.unit.content_write.conftest import Areas
 from tests.unit.content_write.nas import Nas
 from tests.unit.content_write.rig import PATIENCE, Rig
@@ -25,23 +25,41 @@ pytestmark = [in_virtual_time, pytest.mark.usefixtures("two_folders")]
 
 
 @pytest.mark.parametrize("form", ["/s/g", "/s/a/f", "/s/a/g"])
-@pytest.mark.parametrize("after", [False, True])
-async def test_a_lost_answer_is_followed_up_until_it_is_known_where_the_file_is(
-    writeback: Rig, nas: Nas, form: str, after: bool
+@pytest.mark.parametrize("done", [False, True], ids=["never seen", "done"])
+@pytest.mark.parametrize("unsent", [False, True], ids=["sent", "unsent"])
+async def test_a_rename_whose_answer_was_lost_is_done(
+    writeback: Rig, nas: Nas, form: str, done: bool, unsent: bool
 ) -> None:
     nas.file("/s/f", b"old")
-    await writeback.create("/s/f", b"new")
+    if unsent:
+        await writeback.create("/s/f", b"new")
     for method in ("rename", "move"):
-        nas.meet(method, TimedOut("lost"), after=after)
-    try:
-        await writeback.rename("/s/f", form)
-        expected = form
-    except TimedOut:
-        expected = "/s/f"
+        nas.meet(method, TimedOut("lost"), after=done)
+    await writeback.rename("/s/f", form)
     nas.meet_nothing_more()
-    assert expected == (form if after else "/s/f")
-    assert await writeback.flushed() == {expected: b"new"}
+    assert await writeback.flushed() == {form: b"new" if unsent else b"old"}
+    assert await writeback.names() == sorted({"a", "b", *([] if "/a/" in form else ["g"])})
     assert writeback.area.journal.moves() == []
+
+
+async def test_a_rename_that_is_carried_out_late_is_done(writeback: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"x")
+    nas.meet("rename", TimedOut("lost"))
+    nas.meet("rename", NotFound("gone"), after=True)
+    await writeback.rename("/s/f", "/s/g")
+    assert await writeback.flushed() == {"/s/g": b"x"}
+
+
+async def test_a_replacement_whose_answer_was_lost_is_not_asked_for_again(writeback: Rig, nas: Nas) -> None:
+    """What stands in the place by then may be somebody else's newer version."""
+    nas.file("/s/f", b"new")
+    nas.file("/s/a/f", b"old")
+    await writeback.names("/s/a")
+    nas.meet("move", TimedOut("lost"))
+    with pytest.raises(TimedOut):
+        await writeback.rename("/s/f", "/s/a/f")
+    assert nas.count("move") == 1
+    assert nas.files() == {"/s/f": b"new", "/s/a/f": b"old"}
 
 
 async def test_when_the_nas_stays_away_the_caller_is_told_and_the_rename_is_finished_later(
