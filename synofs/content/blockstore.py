@@ -115,7 +115,6 @@ class BlockStore:
         self._db: sqlite3.Connection | None = None
         self.bytes_used = 0
         self.needs_sweep = False
-        self._takes_direct = True  # as far as is known: some filesystems do not
         self._to_sweep: list[Path] | None = None
 
     # ----- life -------------------------------------------------------------------------------------------------
@@ -304,27 +303,13 @@ class BlockStore:
         place = self._data_path(file_id)
         place.parent.mkdir(mode=0o700, exist_ok=True)
         data = [piece.data for piece in run]
-        if not (direct and _is_for_the_disk(run) and self._write_direct(place, data, start)):
+        if not (direct and _is_for_the_disk(run) and _write_direct(place, data, start)):
             with _opened(place) as fd:
                 _write_all(fd, data, start)
         key = _key(path, version)
         rows = [(file_id, piece.start, len(piece.data), _checksum(key, piece.start, piece.data)) for piece in run]
         self._index.executemany("INSERT INTO stretches VALUES (?, ?, ?, ?)", rows)
         self._account(file_id, sum(_room(len(piece.data)) for piece in run))
-
-    def _write_direct(self, place: Path, data: Sequence[memoryview], start: int) -> bool:
-        """False: this filesystem cannot, or not with memory that lies so (open(2), `O_DIRECT`)."""
-        if not self._takes_direct:
-            return False
-        try:
-            with _opened(place, os.O_DIRECT) as fd:
-                _write_all(fd, data, start)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            self._takes_direct = False
-            return False
-        return True
 
     def _overlaps(self, file_id: str, start: int, end: int) -> bool:
         query = "SELECT 1 FROM stretches WHERE file = ? AND start < ? AND start + length > ? LIMIT 1"
@@ -434,6 +419,18 @@ def _opened(place: Path, flags: int = 0) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _write_direct(place: Path, data: Sequence[memoryview], start: int) -> bool:
+    """False: this filesystem cannot, or not with memory that lies so (open(2), `O_DIRECT`)."""
+    try:
+        with _opened(place, os.O_DIRECT) as fd:
+            _write_all(fd, data, start)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 def _write_all(fd: int, data: Sequence[memoryview], start: int) -> None:

@@ -24,6 +24,7 @@ import trio
 
 from synofs.content.damage import POSSIBLE, is_damage
 from synofs.content.private import claim_file
+from synofs.content.spacenote import SpaceNote
 from synofs.remote import RemoteEntry, Rights
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ Stored = tuple[bytes, bool, int, int, int, int, int]  # a RemoteEntry, its name 
 class ListingStore:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.space = SpaceNote(path.with_name("space"))
         self._db: sqlite3.Connection | None = None
         self._thread = trio.CapacityLimiter(1)
         self._waiting: dict[str, Sequence[RemoteEntry] | None] = {}  # None: to be forgotten

@@ -107,7 +107,7 @@ class Filesystem:
         self.sparing = Sparing(options.thumbnails, desktop, Callers(), SparingOptions())
         self._files: HandleTable[FileHandle] = HandleTable()
         self._dirs: HandleTable[DirHandle] = HandleTable()
-        self.space = SpaceCache(store, options.share)
+        self.space = SpaceCache(store, options.share, archive.space if archive is not None else None)
         self._nursery: trio.Nursery | None = None
         self.writes: Writes | None = None
         self._names: Namespace | None = None

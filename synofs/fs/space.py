@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import trio
 
+from synofs.content.spacenote import SpaceNote
 from synofs.remote import RemoteError, RemoteStore, Space
 
 log = logging.getLogger(__name__)
@@ -15,15 +16,16 @@ TTL_SECONDS = 60.0  # editors poll statfs (s3ql caches 30 s for the same reason)
 
 
 class SpaceCache:
-    def __init__(self, store: RemoteStore, share: str | None) -> None:
-        """`share`: the only one that the mount shows."""
+    def __init__(self, store: RemoteStore, share: str | None, note: SpaceNote | None = None) -> None:
+        """`share`: the only one that the mount shows. `note`: what an earlier mount knew."""
         self._store = store
         self._share = share
-        self._known: Space | None = None
+        self._note = note
+        self._known = note.load() if note is not None else None
         self._asked_at = float("-inf")
 
     def last_known(self) -> Space:
-        """Never waits. Zeros until the NAS has answered once (the mount began without it): `df` leaves them out."""
+        """Never waits. Zeros until the NAS has answered once to this mount or an earlier one: `df` leaves them out."""
         return self._known or Space(0, 0)
 
     def take_turn(self) -> bool:
@@ -52,6 +54,8 @@ class SpaceCache:
         if volumes:
             self._asked_at = trio.current_time()
             self._known = Space(sum(space.total_bytes for space in volumes), sum(space.free_bytes for space in volumes))
+            if self._note is not None:
+                self._note.keep(self._known)
 
 
 def _same_volume(one: Space, other: Space) -> bool:

@@ -60,6 +60,7 @@ def test_known_folders_and_files_are_served_while_the_nas_is_away_and_after_a_re
     assert synofs("umount", synofs.mountpoint).code == 0
 
     synofs.mount(nas, *options)
+    assert os.statvfs(synofs.mountpoint).f_blocks > 0
     assert sorted(os.listdir(docs)) == names
     assert (docs / "letter.txt").read_bytes() == letter
     assert synofs.status()["state"] == "offline"

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 
+from synofs.content.spacenote import SpaceNote
 from synofs.fs.space import TTL_SECONDS, SpaceCache
 from synofs.remote import Space, Unreachable
 from tests.unit.memory_store import MemoryStore
@@ -66,3 +69,32 @@ async def test_a_nas_that_does_not_say_keeps_the_last_answer(store: MemoryStore)
     store.capacities["a"] = None
     await cache.renew()
     assert cache.last_known() == Space(9000, 60)
+
+
+async def test_a_mount_that_begins_without_the_nas_shows_what_an_earlier_one_knew(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    await SpaceCache(store, None, SpaceNote(tmp_path / "space")).renew()
+    cache = SpaceCache(store, None, SpaceNote(tmp_path / "space"))
+    with store.fail("spaces", Unreachable("away")):
+        await cache.renew()
+    assert cache.last_known() == Space(10000, 61)
+
+
+@pytest.mark.parametrize("kept", [b"", b"10000", b"10000 x\n", b"61 10000\n", b"-2 -3\n", b"9" * 42, b"1 1\n" * 20])
+async def test_a_damaged_note_is_none(tmp_path: Path, kept: bytes) -> None:
+    (tmp_path / "space").write_bytes(kept)
+    assert SpaceNote(tmp_path / "space").load() is None
+
+
+async def test_a_note_is_for_nobody_else_and_its_failure_for_nobody_at_all(tmp_path: Path) -> None:
+    note = SpaceNote(tmp_path / "space")
+    note.keep(Space(2**62, 2**61))
+    note.keep(Space(7, 3))
+    assert note.load() == Space(7, 3)
+    assert (tmp_path / "space").stat().st_mode & 0o777 == 0o600
+    link = SpaceNote(tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    link.keep(Space(7, 3))
+    assert not (tmp_path / "elsewhere").exists()
+    assert link.load() is None
