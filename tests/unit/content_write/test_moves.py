@@ -11,7 +11,7 @@ import pytest
 from synofs.content.hidden import HiddenFolders
 from synofs.content.journal import Move
 from synofs.fs.moves import Mover, OutcomeUnknown
-from synofs.remote import Changed, Exists, Fingerprint, NotFound, PermissionDenied, TimedOut
+from synofs.remote import Away, Changed, Exists, Fingerprint, NotFound, PermissionDenied, TimedOut
 from tests.unit.content_write.nas import Nas
 from tests.unit.virtual_time import in_virtual_time
 
@@ -152,12 +152,24 @@ async def test_killed_at_any_call_it_is_finished_or_was_never_begun(nas: Nas, fo
                     assert rig.files() == old, (method, after, skip)
 
 
-async def test_whatever_answer_is_lost_finish_tells_the_truth(nas: Nas, form: Form) -> None:
+async def test_whatever_answer_is_lost_it_is_looked_up(nas: Nas, form: Form) -> None:
     source, dest, others = form
     if dest in nas.files():
         nas.nodes[dest].mtime_ns = 5
     for method in ("rename", "move"):
         nas.meet(method, LOST, after=True)
+    rig = Rig(nas)
+    await rig.move(source, dest)
+    assert rig.files() == {dest: b"content", **others}
+
+
+async def test_whatever_answer_is_lost_finish_tells_the_truth(nas: Nas, form: Form) -> None:
+    """When the NAS was gone for good with the answer."""
+    source, dest, others = form
+    if dest in nas.files():
+        nas.nodes[dest].mtime_ns = 5
+    for method in ("rename", "move"):
+        nas.meet(method, Away("lost"), after=True)
     rig = Rig(nas)
     with pytest.raises(OutcomeUnknown) as unknown:
         await rig.move(source, dest)
