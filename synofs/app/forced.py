@@ -41,11 +41,11 @@ def end(entry: MountEntry) -> list[str]:
             unmount(entry.mountpoint, lazy=True)
             return left
     except Failure as failure:
-        if failure.problem is Problem.DAEMON_GONE:
+        if failure.problem is Problem.DAEMON_GONE and is_dead(entry.mountpoint):
             return [clear(entry)]
-        if failure.problem is not Problem.NO_ANSWER:
+        if failure.problem not in (Problem.NO_ANSWER, Problem.DAEMON_GONE):
             raise
-        return _end_hanging(entry, None)  # not even the connection was taken
+        return _end_hanging(entry, None)  # the connection was not taken, or somebody has removed the socket
 
 
 def has_ended(entry: MountEntry) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from synofs.app import forced
 from synofs.app.errors import Problem
+from synofs.app.identity import mount_id
 from synofs.app.mounts import MountEntry
 from tests.integration.cli.conftest import COMMAND, PASSWORD, Nas, Synofs, running_nas, until
 from tests.integration.cli.test_notices import faults
@@ -79,6 +81,20 @@ def test_a_process_that_was_killed_is_cleared_away(words: str, own_nas: Nas, syn
     done = unmount_by(words, synofs.mountpoint)
     assert (done.returncode, "whose synofs process had ended" in done.stderr) == (0, True)
     assert not synofs.is_mounted()
+
+
+def test_a_process_that_cannot_be_asked_is_not_said_to_have_ended(own_nas: Nas, synofs: Synofs) -> None:
+    """Somebody has removed its socket, as whoever tidies up /run or /tmp may do."""
+    synofs.mount(own_nas)
+    process = os.pidfd_open(synofs.status()["pid"])
+    Path(os.environ["XDG_RUNTIME_DIR"], "synofs", f"{mount_id(str(synofs.mountpoint))}.sock").unlink()
+    done = unmount_by("synofs umount --force", synofs.mountpoint)
+    assert done.returncode == 0
+    assert f"freed {synofs.mountpoint}, whose process does not answer" in done.stderr
+    assert "had ended" not in done.stderr
+    assert not synofs.is_mounted()
+    assert select.select([process], [], [], 20)[0], "it goes on without its folder"
+    os.close(process)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount fusectl")
