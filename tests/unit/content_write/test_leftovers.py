@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import trio
 from synofs.content.errors import LocalDiskFull
 from synofs.fs.writes import WriteMode
 from synofs.remote import TimedOut, Unreachable
+from tests.soak.disk import Disk
 from tests.unit.content_write.conftest import Areas
 from tests.unit.content_write.nas import SECOND, Nas
 from tests.unit.content_write.rig import HIDDEN, Rig, running
@@ -207,6 +209,35 @@ async def test_a_local_disk_that_takes_no_more_does_not_end_the_mount_when_it_ti
     assert hidden(nas) == []
     assert rig.area.journal.leftovers() == []
     assert await rig.read("/s/f") == b"new"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Where the journal and the staged files are."""
+    with Disk(tmp_path) as disk:
+        yield disk
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a disk of its own")
+async def test_an_hour_on_a_local_disk_that_is_full_ends_nothing_and_with_room_hidden_names_go(
+    disk: Disk, rig: Rig, nas: Nas
+) -> None:
+    nas.file("/s/f", b"old")
+    await rig.create("/s/f", b"new")
+    await rig.writes.drain()
+    await trio.sleep(2)  # what was sent is forgotten
+    disk.fill()
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        (disk.folder / "the rest").write_bytes(bytes(1 << 20))
+    await trio.sleep(3600)
+    assert rig.area.journal.leftovers() == [f"/s/{HIDDEN}"], "there was room to forget it"
+    assert await rig.read("/s/f") == b"new"
+    disk.empty()
+    await trio.sleep(60)
+    assert hidden(nas) == []
+    assert rig.area.journal.leftovers() == []
+    await rig.create("/s/g", b"later")
+    assert (await rig.flushed())["/s/g"] == b"later"
 
 
 def refuse(*args: object) -> None:
