@@ -67,7 +67,7 @@ class Settings:
     umask: int = 0o022
     allow_other: bool = False
     max_requests: int = 6
-    drain_seconds: float = 60.0  # the end waits so long for uploads; systemd gives a unit 90 s for all of its end
+    drain_seconds: float = 60.0  # the end waits so long for uploads
     log_level: str = "info"
     access_log: bool = False  # each call of the kernel in a file, of bounded size
 

@@ -22,8 +22,9 @@ class Notifier:
     def status(self, status: str) -> None:
         self._send(f"STATUS={status}")
 
-    def stopping(self, status: str) -> None:
-        self._send(f"STOPPING=1\nSTATUS={status}")
+    def stopping(self, status: str, within_seconds: float) -> None:
+        """The end may take so long, were it more than the unit allows."""
+        self._send(f"STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={within_seconds * 1e6:.0f}")
 
     def alive(self) -> None:
         self._send("WATCHDOG=1")

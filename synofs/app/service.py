@@ -41,6 +41,7 @@ LET_GO_SECONDS = 1.0  # after an unmount, the kernel tells us sooner than that
 TELL_SECONDS = 0.5  # between two lines of progress
 AWAY_REMEDY = "the NAS does not answer, and gets it when it is back; to unmount all the same: synofs umount --force"
 LOOK_SECONDS = 5.0  # a NAS that is away is found out sooner
+END_SECONDS = 30.0  # for all of an end but the uploads
 STATUS_SECONDS = 10.0  # between two STATUS= lines for systemd
 
 
@@ -117,7 +118,8 @@ class _Service:
             task_status.started()
             async for number in signals:
                 log.info("ending on %s", signal.Signals(number).name)
-                self._systemd.stopping(f"unmounting, {self._pending()} uploads pending")
+                within_seconds = self._settings.drain_seconds + END_SECONDS
+                self._systemd.stopping(f"unmounting, {self._pending()} uploads pending", within_seconds)
                 if self._parts is None or self._ending:
                     scope.cancel()
                 else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,6 +19,16 @@ MOUNT = r"mnt-on\x20demand.mount"
 AUTOMOUNT = r"mnt-on\x20demand.automount"
 FOLDER = "/mnt/on demand"
 RESTART_SECONDS = 25.0  # RestartSec=10, and the start of Python
+SHORT_SECONDS = {"WatchdogSec": 2, "TimeoutAbortSec": 1, "RestartSec": 1}  # test_units.py has what the units say
+WAITER = "waiter.service"
+# The command, but it tells the kernel of names even while their folder is locked, and so may get stuck in there.
+CARELESS = """
+from synofs.cli.main import main
+from synofs.fuse.invalidation import KernelNotifier
+
+KernelNotifier.mind = lambda notifier, calls: None
+main()
+"""
 
 
 def shown(machine: Container, unit: str, name: str) -> str:
@@ -105,11 +118,7 @@ def test_clearing_never_takes_away_a_living_mount(machine: Container, service: s
 
 def test_a_daemon_that_hangs_is_replaced(machine: Container, service: str) -> None:
     """With shorter times than the unit has; SIGSTOP is the purest of hangs."""
-    short = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=1\n"
-    machine.write(f"/etc/systemd/system/{service}.d/short.conf", short)
-    try:
-        machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "restart", service)
+    with set_otherwise(machine, service, **SHORT_SECONDS):
         before = shown(machine, service, "MainPID")
         machine.run("kill", "-STOP", before)
         until("another daemon", lambda: shown(machine, service, "MainPID") not in (before, "0"), RESTART_SECONDS)
@@ -120,6 +129,17 @@ def test_a_daemon_that_hangs_is_replaced(machine: Container, service: str) -> No
         # Longer than WatchdogSec: it answers, so it is left alone.
         until("time enough has passed", lambda: float(age(machine, again)) > 5)
         assert shown(machine, service, "MainPID") == again
+
+
+@contextlib.contextmanager
+def set_otherwise(machine: Container, service: str, **settings: object) -> Iterator[None]:
+    """Run a service with other settings than its unit has."""
+    lines = "\n".join(f"{name}={value}" for name, value in settings.items())
+    machine.write(f"/etc/systemd/system/{service}.d/otherwise.conf", f"[Service]\n{lines}\n")
+    try:
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", service)
+        yield
     finally:
         machine.run("rm", "-r", f"/etc/systemd/system/{service}.d")
         machine.run("systemctl", "daemon-reload")
@@ -128,6 +148,42 @@ def test_a_daemon_that_hangs_is_replaced(machine: Container, service: str) -> No
 
 def age(machine: Container, pid: str) -> str:
     return machine.run("ps", "-o", "etimes=", "-p", pid).strip()
+
+
+def test_when_all_of_a_unit_is_killed_while_a_thread_is_stuck_in_the_kernel_waits_end_and_the_mount_comes_back(
+    machine: Container, nas: Nas, service: str
+) -> None:
+    """Nobody is left who could tell the kernel, and systemd hears of no end: only its watchdog finds out."""
+    (nas.folder / "held").mkdir()
+    machine.write("/opt/careless.py", CARELESS)
+    careless = "\nExecStart=/opt/synofs/bin/python /opt/careless.py mount nas --foreground -o _netdev --dir-ttl 1"
+    with set_otherwise(machine, service, **SHORT_SECONDS, TimeoutStopSec=5, ExecStart=careless):
+        before = shown(machine, service, "MainPID")
+        for _ in range(2):  # who comes back to a folder has it polled
+            machine.run("ls", "/mnt/nas/docs/held")
+        nas.ask("faults", {"kind": "hang", "method": "create"})
+        machine.run("systemd-run", f"--unit={WAITER}", "--property=Type=exec", "mkdir", "/mnt/nas/docs/held/ours")
+        try:
+            (nas.folder / "held" / "theirs").touch()
+            stacks = ("sh", "-c", f"cat /proc/{before}/task/*/stack")
+            until("a thread waits for the folder", lambda: "fuse_reverse_inval_entry" in machine.run(*stacks))
+            # Signals come one after the other: it might be quicker than its own.
+            machine.run("kill", "-STOP", machine.run("pgrep", "-P", before, "-x", "synofs-guard").strip())
+            machine.run("systemctl", "kill", "-s", "KILL", service)
+            killed_at = time.time()
+            assert shown(machine, WAITER, "SubState") == "running", "it has not hung"
+            until("the program gets an error", lambda: shown(machine, WAITER, "SubState") == "failed", RESTART_SECONDS)
+            assert time.time() - killed_at < 2 + 1 + 5 + 10, "those of the unit, and the clearing"
+            assert re.search("not connected|connection abort", machine.run("journalctl", "-u", WAITER, "--no-pager"))
+            since = f"--since=@{int(killed_at)}"
+            assert "Watchdog timeout" in machine.run("journalctl", "-u", service, since, "--no-pager")
+            nas.ask("faults", method="DELETE")
+            until("another daemon", lambda: shown(machine, service, "MainPID") not in (before, "0"), RESTART_SECONDS)
+            until("it serves", lambda: is_active(machine, service), RESTART_SECONDS)
+            assert letter(machine) == "Dear NAS,\n"
+        finally:
+            machine.run("synofs", "umount", "nas", "--dead")
+            machine.run("systemctl", "reset-failed", WAITER, check=False)
 
 
 def test_what_could_not_be_sent_before_the_stop_is_sent_after_the_next_start(
@@ -155,6 +211,17 @@ def test_a_stop_waits_for_uploads(machine: Container, nas: Nas, service: str) ->
     machine.run("systemctl", "stop", service, timeout=60)
     assert shown(machine, service, "Result") == "success"
     assert (nas.folder / "late.txt").read_text() == "late\n"
+
+
+def test_a_stop_may_take_as_long_as_the_mount_says(machine: Container, nas: Nas, service: str) -> None:
+    """Not only as long as everything that does not answer is given."""
+    with set_otherwise(machine, service, TimeoutStopSec=1):
+        nas.ask("faults", {"kind": "delay", "seconds": 2.5, "api": "SYNO.FileStation.Upload"})
+        machine.run("sh", "-c", "echo late > /mnt/nas/docs/later.txt")
+        machine.run("systemctl", "stop", service, timeout=60)
+        assert shown(machine, service, "Result") == "success"
+        assert (nas.folder / "later.txt").read_text() == "late\n"
+        nas.ask("faults", method="DELETE")
 
 
 def test_a_refused_sign_in_is_not_tried_again(machine: Container, nas: Nas, service: str) -> None:

@@ -24,8 +24,8 @@ def test_messages_arrive(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert sock.recv(1000).decode().split("\n") == ["READY=1", "STATUS=online", f"MAINPID={os.getpid()}"]
         notifier.status("3 uploads pending")
         assert sock.recv(1000) == b"STATUS=3 uploads pending"
-        notifier.stopping("unmounting")
-        assert sock.recv(1000) == b"STOPPING=1\nSTATUS=unmounting"
+        notifier.stopping("unmounting", within_seconds=90.5)
+        assert sock.recv(1000) == b"STOPPING=1\nSTATUS=unmounting\nEXTEND_TIMEOUT_USEC=90500000"
         notifier.alive()
         assert sock.recv(1000) == b"WATCHDOG=1"
 
