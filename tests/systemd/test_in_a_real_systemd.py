@@ -169,7 +169,8 @@ def test_when_all_of_a_unit_is_killed_while_a_thread_is_stuck_in_the_kernel_wait
             until("a thread waits for the folder", lambda: "fuse_reverse_inval_entry" in machine.run(*stacks))
             # Signals come one after the other: it might be quicker than its own.
             machine.run("kill", "-STOP", machine.run("pgrep", "-P", before, "-x", "synofs-guard").strip())
-            machine.run("systemctl", "kill", "-s", "KILL", service)
+            # systemd may say EIO when it comes to the others: the main process is half gone by then.
+            machine.run("systemctl", "kill", "-s", "KILL", service, check=False)
             killed_at = time.time()
             assert shown(machine, WAITER, "SubState") == "running", "it has not hung"
             until("the program gets an error", lambda: shown(machine, WAITER, "SubState") == "failed", RESTART_SECONDS)
