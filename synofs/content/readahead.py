@@ -29,13 +29,14 @@ class ReadAheadOptions:
     small_file_bytes: int = 1 * MIB
     random_block_bytes: int = 32 * KIB
     first_window_bytes: int = 512 * KIB
+    first_window_reads: int = 2  # or as much as so many reads like the first, if that is more
     max_window_bytes: int = 64 * MIB
     waiting_window_bytes: int = 32 * MIB  # up to here the window grows while the reader waits for a proof
     slack_bytes: int = 512 * KIB  # how far from the expected offset a read still counts as sequential
 
 
 # For programs that open every file of a folder to look at its first bytes, and now and then read on to its end.
-GENTLE = ReadAheadOptions(small_file_bytes=64 * KIB, first_window_bytes=32 * KIB)
+GENTLE = ReadAheadOptions(small_file_bytes=64 * KIB, first_window_bytes=32 * KIB, first_window_reads=0)
 # For readers that look at a few places of many files: nothing is fetched that was not asked for.
 NO_READAHEAD = ReadAheadOptions(small_file_bytes=64 * KIB, slack_bytes=-1)
 
@@ -74,7 +75,9 @@ class ReadAhead:
         limit = max(options.first_window_bytes, min(options.max_window_bytes, window_limit))
         self._ahead_until = max(self._ahead_until, end)
         if self._ahead_until - self._next <= self._window // 2:
-            self._window = min(limit, max(options.first_window_bytes, self._window * 8, 2 * (end - start)))
+            self._window = min(
+                limit, max(options.first_window_bytes, self._window * 8, options.first_window_reads * (end - start))
+            )
             self._ahead_until = min(self._size, self._next + self._window)
         return Want(start, self._ahead_until)
 

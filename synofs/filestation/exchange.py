@@ -69,7 +69,7 @@ class _Socket(socket.socket):
         return super().makefile(mode, _HEAD_BUFFER_BYTES, **options)  # type: ignore[call-overload]
 
     def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
-        if len(buffer) >= FIRST_PIECE_BYTES:
+        if len(buffer) > _HEAD_BUFFER_BYTES:  # a piece, or what its beginning in the head's buffer leaves of one
             flags |= socket.MSG_WAITALL
         return super().recv_into(buffer, nbytes, flags)
 

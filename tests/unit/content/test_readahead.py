@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synofs.content.readahead import KIB, MIB, ReadAhead, ReadAheadOptions, Want
+from synofs.content.readahead import GENTLE, KIB, MIB, ReadAhead, ReadAheadOptions, Want
 
 OPTIONS = ReadAheadOptions()
 PLENTY = 64 * MIB
@@ -70,6 +70,10 @@ def test_who_begins_with_large_reads_gets_twice_as_much_ahead() -> None:
     pattern = ReadAhead(1024 * MIB, OPTIONS)
     assert pattern.on_read(0, MIB, PLENTY) == Want(0, 3 * MIB)
     assert pattern.on_read(MIB, 2 * MIB, PLENTY) == Want(MIB, 18 * MIB)
+
+
+def test_who_looks_at_many_files_gets_little_ahead_however_large_the_reads() -> None:
+    assert ReadAhead(1024 * MIB, GENTLE).on_read(0, MIB, PLENTY) == Want(0, MIB + 32 * KIB)
 
 
 def test_the_window_keeps_to_the_files_share_of_the_memory() -> None:
