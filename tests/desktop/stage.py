@@ -126,10 +126,18 @@ class Desktop:
         return self.xdotool("search", "--onlyvisible", "--name", title, check=False).split()
 
     def window(self, title: str) -> str:
-        wait_for(f"a window {title!r}", lambda: self.windows(title))
-        window = self.windows(title)[-1]
-        self.xdotool("windowactivate", "--sync", window)
-        return window
+        """That window, in front. While it comes up it may go once more, and come under another number."""
+        found: list[str] = []
+
+        def is_there() -> bool:
+            found[:] = self.windows(title)
+            return bool(found)
+
+        wait_for(f"a window {title!r}", is_there)
+        time.sleep(0.3)
+        wait_for(f"the window {title!r}", is_there)
+        self.xdotool("windowactivate", "--sync", found[-1])
+        return found[-1]
 
     def close(self, name: str) -> None:
         """Close the window of the folder of that name, as its user does: xdotool would destroy it behind its back."""
