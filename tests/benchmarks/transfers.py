@@ -135,47 +135,53 @@ def disk_cache(stage: Stage) -> None:
 
 def write(stage: Stage) -> None:
     size = stage.size(quick=128 * MIB, full=512 * MIB)
-    source = stage.data.root / stage.data.big(size, 4)
+    source = stage.data.root / stage.data.big(2 * size, 4)
     inbox = stage.data.fresh_inbox(stage.name)
     with stage.mount(inbox) as mount:
+        for length in (size, 2 * size):
+            _write_one(stage, mount, source, length)
         watch = stage.watch(mount)
-        stage.run("dd", f"if={source}", f"of={mount.path / 'written'}", "bs=1M", "status=none")
-        closed = watch.seconds()
-        if stage.name == "synofs":  # durable: on the server when close returns
-            stage.expect("size on the server", (mount.served / "written").stat().st_size, size)
-        _await_server(mount, {"written": size})
-        watch.record(f"{size // MIB} MiB, on the server", payload_bytes=size)
-        watch.record(f"{size // MIB} MiB, close returns", seconds=closed, payload_bytes=size, settle=False)
-        stage.run("cmp", source, mount.served / "written")
-        watch = stage.watch(mount)
-        half = size // 2
-        at_once(*(lambda name=name: _dd_half(stage, source, mount.path / name, half) for name in ("first", "second")))
-        _await_server(mount, {"first": half, "second": half})
-        watch.record(f"2 x {half // MIB} MiB at once, on the server", payload_bytes=size)
+        at_once(*(lambda name=name: _dd(stage, source, mount.path / name, size) for name in ("first", "second")))
+        _await_server(mount, {"first": size, "second": size})
+        watch.record(f"2 x {size // MIB} MiB at once, on the server", payload_bytes=2 * size)
     stage.data.remove(inbox)
 
 
-def _dd_half(stage: Stage, source: Path, target: Path, size: int) -> None:
-    count = f"count={size // MIB}"
+def _write_one(stage: Stage, mount: Mount, source: Path, length: int) -> None:
+    watch = stage.watch(mount)
+    _dd(stage, source, mount.path / "written", length)
+    closed = watch.seconds()
+    if stage.name == "synofs":  # durable: on the server when close returns
+        stage.expect("size on the server", (mount.served / "written").stat().st_size, length)
+    _await_server(mount, {"written": length})
+    watch.record(f"{length // MIB} MiB, on the server", payload_bytes=length)
+    watch.record(f"{length // MIB} MiB, close returns", seconds=closed, payload_bytes=length, settle=False)
+    stage.run("cmp", "-n", str(length), source, mount.served / "written")
+    (mount.path / "written").unlink()
+
+
+def _dd(stage: Stage, source: Path, target: Path, length: int) -> None:
+    count = f"count={length // MIB}"
     output = stage.work / f"dd {target.name}"
     stage.run("dd", f"if={source}", f"of={target}", "bs=1M", count, "status=none", output=output)
 
 
 def curl_write(stage: Stage) -> None:
     size = stage.size(quick=128 * MIB, full=512 * MIB)
-    source = stage.data.root / stage.data.big(size, 4)
-    inbox = stage.data.fresh_inbox(stage.name)
     nas = simulated(stage)
-    sid = nas.sign_in()
-    watch = stage.watch()
-    stage.run(
-        *("curl", "-sS", "--fail", "-H", "Expect:"),
-        *("-F", f"path=/{inbox}", "-F", "create_parents=false", "-F", "overwrite=true", "-F", f"file=@{source}"),
-        f"http://127.0.0.1:{nas.line.port}/webapi/entry.cgi?api=SYNO.FileStation.Upload&version=2&method=upload&_sid={sid}",
-    )
-    watch.record(f"{size // MIB} MiB, on the server", payload_bytes=size)
-    stage.expect("size", (stage.data.root / inbox / source.name).stat().st_size, size)
-    stage.data.remove(inbox)
+    for length in (size, 2 * size):
+        source = stage.data.root / stage.data.big(length, 4)
+        inbox = stage.data.fresh_inbox(stage.name)
+        sid = nas.sign_in()
+        watch = stage.watch()
+        stage.run(
+            *("curl", "-sS", "--fail", "-H", "Expect:", "-F", f"path=/{inbox}", "-F", "create_parents=false"),
+            *("-F", "overwrite=true", "-F", f"file=@{source}"),
+            f"http://127.0.0.1:{nas.line.port}/webapi/entry.cgi?api=SYNO.FileStation.Upload&version=2&method=upload&_sid={sid}",
+        )
+        watch.record(f"{length // MIB} MiB, on the server", payload_bytes=length)
+        stage.expect("size", (stage.data.root / inbox / source.name).stat().st_size, length)
+        stage.data.remove(inbox)
 
 
 def copy_in(stage: Stage) -> None:
