@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from synofs.content.errors import CacheDirInUse
-from synofs.content.private import check_parent, claim_dir, make_dirs
+from synofs.content.private import claim_dir, make_dirs, safe_place
 
 LAYOUT = "synofs-v1"
 
@@ -72,8 +72,7 @@ def open_cache_dir(base: Path, name: str) -> CacheDir:
     another user or can be replaced by one, `OSError` when the disk refuses.
     """
     make_dirs(base)
-    check_parent(base)
-    root = base / LAYOUT / name
+    root = safe_place(base) / LAYOUT / name
     for path in (root.parent, root, root / "staging", root / "recovery"):
         claim_dir(path)
     fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -51,10 +51,25 @@ def claim_dir(path: Path) -> None:
         os.close(folder)
 
 
-def check_parent(path: Path) -> None:
-    """Raise `CacheDirUnsafe` where somebody else could replace a folder of ours by another one."""
+def safe_place(path: Path) -> Path:
+    """Where a folder really is. Raises `CacheDirUnsafe` where somebody else could put another one in its place.
+
+    Whoever may rename something on the way to it can do that, and so can the owner of a link. What is above the home
+    folder is believed: who owns that, owns all of ours. So is a group that a folder was opened to.
+    """
+    home = Path(os.path.expanduser("~"))
+    believed = {*home.parents, *Path(os.path.realpath(home)).parents}
+    real = Path(os.path.realpath(path))
+    for way in (path.absolute(), real):
+        for place in reversed((way, *way.parents)):  # once what is above it is safe, a name stays what it is
+            if place not in believed:
+                _check_place(place)
+    return real
+
+
+def _check_place(path: Path) -> None:
     found = os.stat(path)
-    if found.st_uid not in (0, os.geteuid()):
+    if not {os.lstat(path).st_uid, found.st_uid} <= {0, os.geteuid()}:
         raise CacheDirUnsafe(f"{path} belongs to another user")
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise CacheDirUnsafe(f"everybody can write to {path}; chmod o-w {path}, or use another folder")

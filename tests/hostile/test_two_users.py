@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,8 @@ import pytest
 
 from synofs.app.errors import Problem
 from synofs.app.identity import mount_id, runtime_dirs
+from synofs.content.cachedir import open_cache_dir
+from synofs.content.errors import CacheDirUnsafe
 from tests.integration.cli.conftest import PASSWORD, Nas, Synofs, daemon_pid, running_nas
 
 pytestmark = [
@@ -25,6 +29,7 @@ pytestmark = [
 ]
 
 OTHER = 54321  # a user that nobody is
+AS_THE_OTHER = ("setpriv", "--reuid", str(OTHER), "--regid", str(OTHER), "--clear-groups", "--inh-caps=-all")
 
 # Tries to open, list, link, replace and remove whatever it is given; prints what it got away with.
 TRY = """
@@ -49,9 +54,8 @@ for path in sys.argv[1:]:
 
 
 def as_the_other(*command: object) -> subprocess.CompletedProcess[str]:
-    setpriv = ["setpriv", "--reuid", str(OTHER), "--regid", str(OTHER), "--clear-groups", "--inh-caps=-all"]
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    words = [*setpriv, *map(str, command)]
+    words = [*AS_THE_OTHER, *map(str, command)]
     return subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment, cwd="/")
 
 
@@ -188,3 +192,63 @@ def test_a_link_that_somebody_has_put_in_the_way_is_not_followed(
     assert "link" in done.err or "another user" in done.err
     assert list(victim.iterdir()) == []
     assert stat.S_IMODE(victim.stat().st_mode) == 0o755
+
+
+# Makes a name in a folder mean something else as often as it can: a folder of somebody's (as long as there is one),
+# a link to the folder that is to be broken into, nothing.
+EXCHANGE = """
+import os, sys
+name, victim = sys.argv[1:]
+print("begun", flush=True)
+while True:
+    for attempt in (
+        lambda: os.rename(name, name + ".aside"),
+        lambda: os.symlink(victim, name),
+        lambda: os.unlink(name),
+        lambda: os.rename(name + ".aside", name),
+    ):
+        try:
+            attempt()
+        except OSError:
+            pass
+"""
+OPENED = 400  # times, while names are exchanged some ten thousand times a second
+
+
+@pytest.mark.parametrize("owner", ["the other user", "root, as /tmp is"])
+def test_whoever_exchanges_folders_for_links_while_a_cache_is_opened_leads_it_nowhere(
+    open_folder: Path, owner: str
+) -> None:
+    place = open_folder / "place"
+    place.mkdir()
+    if owner == "the other user":
+        os.chown(place, OTHER, OTHER)
+    else:
+        place.chmod(0o1777)
+    victim = open_folder / "victim"  # ours, and so no less trusted than any folder of ours
+    victim.mkdir(mode=0o700)
+    name = place / "cache"
+    ends: Counter[str] = Counter()
+    with subprocess.Popen(
+        [*AS_THE_OTHER, sys.executable, "-I", "-S", "-c", EXCHANGE, name, victim], stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "begun\n"
+            for _ in range(OPENED):
+                try:
+                    with open_cache_dir(name, "nas") as cache:
+                        assert cache.root == name / "synofs-v1" / "nas"
+                        assert cache.root.stat().st_uid == os.geteuid()
+                        ends["opened"] += 1
+                    shutil.rmtree(name)
+                except CacheDirUnsafe:
+                    ends["refused"] += 1
+                except OSError:  # it came to be nothing in between, or the kernel has refused to follow the link
+                    ends["gone"] += 1
+                assert list(victim.iterdir()) == [], ends
+        finally:
+            other.kill()
+    assert ends["refused"] + ends["gone"] > 0, ends
+    if owner == "the other user":
+        assert ends["opened"] == 0, ends

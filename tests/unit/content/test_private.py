@@ -85,6 +85,37 @@ def test_another_users_folder_is_refused(tmp_path: Path, part: str) -> None:
         open_cache_dir(tmp_path / "base", "nas")
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give folders away")
+def test_a_place_below_another_users_folder_or_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner can rename whatever is in it, and put a link there."""
+    theirs = tmp_path / "theirs"
+    (theirs / "base").mkdir(mode=0o700, parents=True)
+    (tmp_path / "ours").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to("ours")
+    os.chown(theirs, NOBODY, NOBODY)
+    os.chown(tmp_path / "link", NOBODY, NOBODY, follow_symlinks=False)
+    (tmp_path / "way").symlink_to("theirs/base")
+    for base in (
+        theirs / "base",
+        theirs / "new" / "base",
+        tmp_path / "link",
+        tmp_path / "link" / "x",
+        tmp_path / "way",
+    ):
+        with pytest.raises(CacheDirUnsafe, match="another user"):
+            open_cache_dir(base, "nas")
+    assert not list(tmp_path.rglob("synofs-v1"))
+    monkeypatch.setenv("HOME", str(theirs / "base"))  # whose folder is above a home is believed
+    open_cache_dir(theirs / "base" / ".cache", "nas").close()
+
+
+def test_a_link_of_ours_is_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "base").symlink_to("disk")
+    with open_cache_dir(tmp_path / "base", "nas") as cache:
+        assert cache.root == tmp_path / "disk" / "synofs-v1" / "nas"
+
+
 def test_a_linked_journal_is_refused_and_its_target_stays_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("somebody's")
