@@ -24,7 +24,7 @@ from synofs.filestation.calls import ApiCall
 from synofs.filestation.health import Health
 from synofs.filestation.retry import RetryOptions
 from synofs.filestation.wire import Session, Wire
-from synofs.remote import RemoteError, TimedOut
+from synofs.remote import Away, RemoteError, TimedOut
 
 T = TypeVar("T")
 
@@ -54,6 +54,7 @@ class Caller:
     ) -> None:
         """Without `health` the NAS counts as there, and only deadlines end a call."""
         self.wire = wire
+        self._health = health
         self._waiting = health.waiting if health is not None else nullcontext
         self._auth = auth
         self._options = options
@@ -101,8 +102,13 @@ class Caller:
     ) -> T:
         """Repeat `attempt` where that may be done, as long as the next one starts within `patience_seconds`, and as
         long as the NAS is there."""
-        with self._waiting():
-            return await self._run(attempt, idempotent, patience_seconds)
+        try:
+            with self._waiting():
+                return await self._run(attempt, idempotent, patience_seconds)
+        except RemoteError as error:
+            if self._health is not None and await self._health.is_gone_for(error):
+                raise Away("the NAS went away") from error
+            raise
         raise AssertionError("a call that was given up has raised")
 
     async def _run(

@@ -3,7 +3,8 @@
 While calls wait and nothing moves, a probe on a connection of its own asks for a sign of life: the question for the
 API map, which no disk has to spin up for. A NAS that answers it is awake, however slow the calls are. One that does
 not for `away_after_seconds` is *away*: the calls that wait fail, and new ones fail at once, until a probe succeeds.
-A restart of the NAS's web server is shorter than that, and is waited out.
+A restart of the NAS's web server is shorter than that, and is waited out. Where somebody else answers in its place,
+as the network of a hotel does, there is nothing to wait for: the NAS is away, once a probe has met him, too.
 
     there --nothing moves, probes fail for a while--> away --a probe succeeds--> there
 """
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 
 import trio
 
-from synofs.remote import Away, RemoteError
+from synofs.remote import Away, CertificateRefused, NotANas, RemoteError
 
 log = logging.getLogger(__name__)
+
+STRANGERS = (CertificateRefused, NotANas)  # who answers is not the NAS
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Health:
         self._calls: dict[trio.CancelScope, float] = {}  # those that wait -> since when
         self._doubt = trio.Event()  # there is a reason to look
         self._suspended = False
+        self._watched = False
         self._curious = 0  # how many want to know, without a call that waits
         self._asked_at = float("-inf")
         self.away_since: float | None = None  # wall clock
@@ -88,19 +92,26 @@ class Health:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled. Without it the NAS counts as there, and calls wait for their own deadlines."""
+        self._watched = True
         task_status.started()
-        while True:
-            if self.away_since is not None and not self._suspended:
-                self._doubt = trio.Event()
-                with trio.move_on_after(self._options.away_pause_seconds):
-                    await self._doubt.wait()
-                if not self._suspended and await self._answers():
-                    self._set_away(False)
-            elif not self._calls:
-                self._doubt = trio.Event()
+        try:
+            while True:
+                await self._step()
+        finally:
+            self._watched = False
+
+    async def _step(self) -> None:
+        if self.away_since is not None and not self._suspended:
+            self._doubt = trio.Event()
+            with trio.move_on_after(self._options.away_pause_seconds):
                 await self._doubt.wait()
-            else:
-                await self._watch()
+            if not self._suspended and await self._answers():
+                self._set_away(False)
+        elif not self._calls:
+            self._doubt = trio.Event()
+            await self._doubt.wait()
+        else:
+            await self._watch()
 
     async def _watch(self) -> None:
         """Calls are waiting: look whether anything moves; if not, probe until it is clear how things stand."""
@@ -136,6 +147,23 @@ class Health:
             return
         if self._of_interest and not self.away:
             self._set_away(True)
+
+    async def is_gone_for(self, stranger: RemoteError) -> bool:
+        """A call has met somebody who is not the NAS: so does a probe? Then the NAS is away from now on."""
+        if not self._watched or not isinstance(stranger, STRANGERS):
+            return False
+        if not self.away:
+            try:
+                with trio.move_on_after(self._options.probe_seconds):
+                    await self._probe()
+                return False  # it is there; or nobody is, which is found out while calls wait
+            except STRANGERS as error:
+                self.trouble = str(error)
+            except RemoteError:
+                return False
+            if not self.away:  # others have met him, too
+                self._set_away(True)
+        return True
 
     @property
     def _of_interest(self) -> bool:

@@ -34,7 +34,19 @@ def read(path):
 
 
 def warm(root, _):
-    for folder in ("known", "unread", "mapped", "new", "renamed", "removed", "written", "folders", "cut", ""):
+    for folder in (
+        "known",
+        "unread",
+        "mapped",
+        "new",
+        "renamed",
+        "removed",
+        "written",
+        "folders",
+        "emptied",
+        "cut",
+        "",
+    ):
         for entry in os.scandir(os.path.join(root, folder)):
             entry.stat()
     for name in os.listdir(os.path.join(root, "known")):
@@ -52,8 +64,8 @@ def known(root, number):
 
 
 def new(root, number):
-    folder = os.path.join(root, "new", f"{number:04}")
-    call("stat new", os.stat, os.path.join(folder, "a"))
+    """Of the first some hundreds the mount has listed ahead what is in them."""
+    call("stat new", os.stat, os.path.join(root, "new", f"{number + 2000:04}", "a"))
     call("readdir new", os.listdir, os.path.join(root, "new", f"{number + 1000:04}"))
 
 
@@ -123,9 +135,8 @@ def remove(root, number):
 
 
 def folders(root, number):
-    path = os.path.join(root, "folders", f"{number:04}")
-    call("mkdir", os.mkdir, path)
-    call("rmdir", os.rmdir, path)
+    call("mkdir", os.mkdir, os.path.join(root, "folders", f"{number:04}"))
+    call("rmdir", os.rmdir, os.path.join(root, "emptied", f"{number:04}"))
 
 
 def cut(root, number):

@@ -61,7 +61,7 @@ class Measured:
     def _recovery(self, mount: Mount) -> float | None:
         """How long after the end of the trouble a folder can be listed that was never looked at; None: it cannot."""
         began = time.monotonic()
-        for number in range(299, 200, -1):
+        for number in range(3299, 3200, -1):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 command = [sys.executable, "-I", "-S", "-c", LIST, str(mount.path / "new" / f"{number:04}")]
                 if subprocess.run(command, capture_output=True, timeout=RECOVERY_SECONDS).returncode == 0:

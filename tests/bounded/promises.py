@@ -42,7 +42,7 @@ KNOWN = {"stat_known", "access_known", "readdir_known"} | REFUSED_OR_LOCAL
 LOOKS = {"stat_new", "readdir_new", "read_new", "mmap_new", "read_known", "creat"}
 FILES = {"close", "fsync", "truncate", "utimens"}  # of what was written
 KNOWN_AWAY_SECONDS = 1.0
-AWAY = {"refused", "swallowed", "stopped"}
+AWAY = {"refused", "black-holed", "stopped"}
 MOST_REQUESTS = 12  # of a change, one after the other: replacing a file is look, fetch, upload, look, swap, look
 
 

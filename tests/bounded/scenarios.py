@@ -67,7 +67,8 @@ def make_tree(root: Path) -> None:
             path.write_bytes(os.urandom(size))
             os.utime(path, old)
     for number in range(300):
-        for start in (0, 1000):
+        (root / "emptied" / f"{number:04}").mkdir(parents=True)
+        for start in (0, 1000, 2000, 3000):
             folder_path = root / "new" / f"{start + number:04}"
             folder_path.mkdir(parents=True)
             (folder_path / "a").touch()
@@ -123,7 +124,7 @@ def _flapping(line: FaultyLine) -> Iterator[None]:
 
 SCENARIOS: dict[str, Callable[[FaultyLine, int], contextlib.AbstractContextManager[None]]] = {
     "refused": lambda line, server_pid: _line_does(line, "refuse"),
-    "swallowed": lambda line, server_pid: _line_does(line, "swallow"),
+    "black-holed": lambda line, server_pid: _line_does(line, "drop"),
     "stopped": lambda line, server_pid: _stopped(server_pid),
     "slow": lambda line, server_pid: _line_does(line, f"slow {SLOW_SECONDS}"),
     "flapping": lambda line, server_pid: _flapping(line),

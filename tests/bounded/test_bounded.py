@@ -6,6 +6,7 @@ The short form, with short deadlines. The long one, with the real ones and with 
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -16,7 +17,7 @@ import pytest
 from synofs.fuse.operations import Operations
 from tests.bounded import caller
 from tests.bounded.measure import Measured, measured
-from tests.bounded.promises import AWAY, TRIED, broken
+from tests.bounded.promises import AWAY, FILES, LOOKS, TRIED, broken
 from tests.bounded.scenarios import SCENARIOS, Findings
 
 pytestmark = [pytest.mark.mount, pytest.mark.timeout(240)]
@@ -32,7 +33,9 @@ def deadline_of(scenario: str) -> float:
     return LONG_DEADLINE if scenario in AWAY else DEADLINE
 
 
-Found = Callable[[str], Findings]
+MODES = {"durable": "synofs", "writeback": "synofs-wb"}
+PLAYED = [(scenario, "durable") for scenario in SCENARIOS] + [("black-holed", "writeback")]
+Found = Callable[..., Findings]
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +44,24 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
     with contextlib.ExitStack() as stack:
 
         @cache
-        def bench(deadline: float) -> Measured:
+        def bench(deadline: float, mode: str) -> Measured:
             work = tmp_path_factory.mktemp("bounded")
-            return stack.enter_context(measured("synofs", work, "--deadline", str(deadline)))
+            return stack.enter_context(measured(MODES[mode], work, "--deadline", str(deadline)))
 
         @cache
-        def run(scenario: str) -> Findings:
+        def run(scenario: str, mode: str = "durable") -> Findings:
             seconds = AWAY_SECONDS if scenario in AWAY else TROUBLE_SECONDS
-            return bench(deadline_of(scenario)).run(scenario, seconds, patience_seconds=12 * DEADLINE)
+            return bench(deadline_of(scenario), mode).run(scenario, seconds, patience_seconds=12 * DEADLINE)
 
         yield run
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_no_call_takes_longer_than_promised_and_all_works_again_afterwards(found: Found, scenario: str) -> None:
-    findings = found(scenario)
-    assert broken(findings, scenario, deadline_of(scenario), "durable", SLACK_SECONDS) == [], findings
+@pytest.mark.parametrize(("scenario", "mode"), PLAYED)
+def test_no_call_takes_longer_than_promised_and_all_works_again_afterwards(
+    found: Found, scenario: str, mode: str
+) -> None:
+    findings = found(scenario, mode)
+    assert broken(findings, scenario, deadline_of(scenario), mode, SLACK_SECONDS) == [], findings
     tried = set().union(*TRIED.values())
     assert len(tried & set(findings.counts)) >= len(tried) - 1, "every call was tried"
     assert scenario not in AWAY or len(findings.late) >= len(tried) - 3, "and again when the NAS was known to be away"
@@ -72,16 +77,24 @@ def test_every_call_of_the_kernel_is_tried_or_waited_for_by_nobody() -> None:
     assert named >= set().union(*TRIED.values())
 
 
-@pytest.mark.parametrize("scenario", ["swallowed", "stopped", "slow"])
+@pytest.mark.parametrize("scenario", ["black-holed", "stopped", "slow"])
 def test_what_was_seen_before_is_shown_however_long_the_nas_is_silent(found: Found, scenario: str) -> None:
     for call in ("stat_known", "access_known", "readdir_known", "read_known", "statfs"):
         assert found(scenario).ends[call] == {0}, call
+
+
+@pytest.mark.parametrize("scenario", sorted(AWAY))
+def test_without_the_nas_nothing_succeeds_that_needs_it(found: Found, scenario: str) -> None:
+    """Else it was not asked, and what was measured says nothing of how long it is waited for."""
+    ends = found(scenario).ends
+    needing = LOOKS - {"read_known", "creat"} | FILES - {"utimens"} | {"mkdir", "rmdir", "rename", "unlink"}
+    assert {call for call in needing if ends[call] & {0, errno.ENOENT}} == set(), ends
 
 
 def test_a_call_that_is_too_long_or_never_ends_is_noticed() -> None:
     begun_and_ended = "B stat_new 0.0\nE stat_new 30.0 110\nB stat_known 30.0\nE stat_known 0.0 0\nB statfs 30.0\n"
     findings = Findings(longest_d_state=200)
     findings.take(begun_and_ended, now=90.0)
-    complaints = broken(findings, "swallowed", deadline=20, mode="durable", slack_seconds=2)
+    complaints = broken(findings, "black-holed", deadline=20, mode="durable", slack_seconds=2)
     assert [complaint.split()[1] for complaint in complaints] == ["stat_new", "statfs", "a"]
     assert findings.hung == {"statfs"}

@@ -37,7 +37,9 @@ def _never(name: str, request: Request) -> None:
 
 
 @contextmanager
-def http_nas(instead: Instead = _never, *, seed: int = 0, context: ssl.SSLContext | None = None) -> Iterator[HttpNas]:
+def http_nas(
+    instead: Instead = _never, *, seed: int = 0, context: ssl.SSLContext | None = None, port: int = 0
+) -> Iterator[HttpNas]:
     lock = threading.Lock()
     rng = random.Random(seed)
 
@@ -63,7 +65,7 @@ def http_nas(instead: Instead = _never, *, seed: int = 0, context: ssl.SSLContex
                 elif connection.stopping.wait(0.02):
                     return
 
-    with serving(behaviour, context) as server:
+    with serving(behaviour, context, port) as server:
         nas = HttpNas(server.port)
         yield nas
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 import pytest
 
@@ -20,7 +22,7 @@ from synofs.filestation.transport import Request
 from synofs.remote import RemoteError
 from tests.hostile.call_paths import CALLS, Call
 from tests.hostile.http_nas import HttpNas, http_nas, redirect
-from tests.integration.cli.conftest import PASSWORD, Done, Synofs
+from tests.integration.cli.conftest import PASSWORD, Done, Synofs, running_nas
 from tests.integration.filestation.certificates import Certificate, self_signed
 from tests.integration.filestation.raw_server import Connection, serving
 
@@ -110,6 +112,43 @@ def test_a_host_that_speaks_no_tls_is_told_nothing_in_clear(command: str, synofs
     assert received
     for secret in SECRETS:
         assert not [sent for sent in received if any(form in sent for form in forms_of(secret))]
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("kind", ["not the pinned one", "self-signed certificate", "no answer"])
+def test_a_mount_in_whose_nass_place_somebody_else_answers_tells_him_nothing_and_goes_on_without_it(
+    kind: str, right: Certificate, wrong: dict[str, Certificate], synofs: Synofs, tmp_path: Path
+) -> None:
+    """As the network of a hotel does, or whoever can bend the way to the NAS. (No answer: he speaks no TLS.)"""
+    synofs.expected_in_the_log += ["the NAS is away", "the NAS is back"]
+    volume, docs = tmp_path / "volume", synofs.mountpoint / "docs"
+    (volume / "unseen").mkdir(parents=True)
+    trust = ["--ca-file", right.pem_file] if kind == "self-signed certificate" else ["--fingerprint", right.fingerprint]
+    his = None if kind == "no answer" else wrong["of nobody"].server_context()
+    server = ("--account", f"{USER}:{PASSWORD}", "--tls", str(right.pem_file), str(right.key_file))
+    with running_nas(volume, *server) as nas:
+        port = urlsplit(nas.url).port
+        assert port is not None
+        synofs.mount(nas, *trust, "--write-mode", "writeback", "--dir-ttl", "0.2", "--attr-ttl", "0.2")
+        assert os.listdir(docs) == ["unseen"]
+        time.sleep(0.5)
+    with http_nas(context=his, port=port) as stranger:
+        assert os.listdir(docs) == ["unseen"], "what is known is shown"
+        with pytest.raises(OSError, match="No route to host"):
+            os.listdir(docs / "unseen")
+        (docs / "plans").write_text("of great value")
+        assert sorted(os.listdir(docs)) == ["plans", "unseen"]
+        status = synofs.status()
+        assert (status["state"], status["pending_uploads"]) == ("offline", 1)
+        assert kind in status["last_trouble"]
+        warnings = [line for line in synofs.logs().splitlines() if " INFO " not in line]
+        assert len(warnings) == 1, warnings
+        assert kind in warnings[0]
+        assert stranger.received == []
+    with running_nas(volume, *server, "--listen", f"127.0.0.1:{port}"):
+        assert synofs("flush", synofs.mountpoint).code == 0
+        assert (volume / "plans").read_text() == "of great value"
+        assert synofs("umount", synofs.mountpoint).code == 0
 
 
 def test_http_is_not_spoken_unless_it_is_allowed(synofs: Synofs) -> None:

@@ -76,10 +76,10 @@ class Connection:
 
 
 class RawServer:
-    def __init__(self, behaviour: Behaviour, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, behaviour: Behaviour, context: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._behaviour = behaviour
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
         self.hung_up = threading.Event()  # a behaviour saw the client end its connection
@@ -132,8 +132,8 @@ class RawServer:
 
 
 @contextlib.contextmanager
-def serving(behaviour: Behaviour, context: ssl.SSLContext | None = None) -> Iterator[RawServer]:
-    server = RawServer(behaviour, context)
+def serving(behaviour: Behaviour, context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[RawServer]:
+    server = RawServer(behaviour, context, port)
     try:
         yield server
     finally:

@@ -20,6 +20,7 @@ class Nas:
     def __init__(self) -> None:
         self.answers = True
         self.hangs = False
+        self.stranger: remote.RemoteError | None = None  # who answers in its place
         self.probes = 0
         self.moves = 0
         self.changes: list[bool] = []
@@ -36,6 +37,8 @@ class Nas:
         self.probes += 1
         if self.hangs:
             await trio.sleep_forever()
+        if self.stranger is not None:
+            raise self.stranger
         if not self.answers:
             raise remote.Unreachable("refused")
 
@@ -167,3 +170,39 @@ async def test_two_that_find_out_together_tell_it_once(
         await nas.call(1000)
     await trio.sleep(5)
     assert nas.changes == [False]
+
+
+@pytest.mark.parametrize("stranger", [remote.CertificateRefused("not the pinned one"), remote.NotANas("redirects")])
+async def test_a_nas_in_whose_place_somebody_else_answers_is_away_at_once(
+    autojump_clock: MockClock, nursery: trio.Nursery, expect_logs: Any, stranger: remote.RemoteError
+) -> None:
+    expect_logs("the NAS is away .(not the pinned one|redirects)")
+    expect_logs("the NAS is back")
+    nas = Nas()
+    await nursery.start(nas.health.run)
+    nas.stranger = stranger
+    start = trio.current_time()
+    assert await nas.health.is_gone_for(stranger)
+    assert trio.current_time() == start
+    with pytest.raises(remote.Away):
+        await nas.call(1)
+    nas.stranger = None
+    await nas.changed.wait()
+    assert trio.current_time() - start <= 3
+    assert nas.changes == [False, True]
+
+
+async def test_who_meets_a_stranger_while_the_nas_answers_others_is_told_so(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    nas = Nas()
+    stranger = remote.NotANas("File Station is switched off")
+    assert not await nas.health.is_gone_for(stranger), "and while it is being mounted: who mounts has to know"
+    assert nas.probes == 0
+    await nursery.start(nas.health.run)
+    assert not await nas.health.is_gone_for(stranger)
+    assert not await nas.health.is_gone_for(remote.NotFound("no such file"))
+    nas.answers = False
+    assert not await nas.health.is_gone_for(stranger)
+    assert nas.probes == 2
+    assert nas.changes == []
