@@ -78,6 +78,7 @@ class Tally:
     files: int = 0
     doubtful: int = 0
     kept: int = 0  # in the recovery folder, of these
+    read_after_a_remount: int = 0  # how often one of these was read then
     longest: tuple[float, str] = (0.0, "")
     lost: list[str] = field(default_factory=list)
     stories: list[str] = field(default_factory=list)  # of what was lost, and of what leaked
@@ -100,7 +101,7 @@ class Tally:
             f"events: {told(self.events)}\nerrors that programs saw: {told(self.errors)}\n"
             f"longest step: {self.longest[0]:.1f} s ({self.longest[1]})\n"
             f"files at the end: {self.files}, and {self.doubtful} whose last call had failed "
-            f"({self.kept} in the recovery folder)\n"
+            f"({self.kept} in the recovery folder; {self.read_after_a_remount} reads after a remount)\n"
             f"RSS: {self.peak_rss_kib / 1024:.0f} MiB at most; at five moments of each life, in MiB (of that, what was "
             f"read): {self.memory}; slope of the rest, in KiB/min: {slopes}\n"
             f"held when all was removed (and at the start): {held}\n"
@@ -286,6 +287,7 @@ class Soak:
             tally.acknowledged_bytes += report["bytes_acknowledged"]
             tally.files += len(report["files"])
             tally.doubtful += len(report["doubtful"])
+            tally.read_after_a_remount += report["read_after_a_remount"]
             tally.longest = max(tally.longest, (report["longest_seconds"], report["longest_step"]))
             who = Path(report["folder"]).name
             for text, names in report["wrong"]:
@@ -295,9 +297,10 @@ class Soak:
             }
             for name, text in self._differences(report, found):
                 self._lose(f"{who}/{name}: {text}", report, [name])
-            for name, segments in report["files"].items():
-                if (self.mount.root / who / name).read_bytes() != content(segments):
-                    self._lose(f"{who}/{name}: the mount shows something else than the NAS has", report, [name])
+            for name in (*report["files"], *report["doubtful"]):
+                if (shown := content_of(self.mount.root / who / name)) != found.get(name):
+                    text = f"the mount shows {told(shown)}, the NAS has {told(found.get(name))}"
+                    self._lose(f"{who}/{name}: {text}", report, [name])
 
     def _lose(self, text: str, report: dict, names: list[str]) -> None:
         self.tally.lost.append(text)
@@ -409,6 +412,12 @@ class Soak:
         hidden = [path.name for path in self.served.rglob(".synofs-*")]
         if hidden:
             self.tally.leaked.append(f"hidden names left on the NAS: {hidden[:5]}")
+
+
+def content_of(path: Path) -> bytes | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return None
 
 
 _WORD = re.compile(r"\w+")

@@ -27,3 +27,4 @@ def test_what_was_acknowledged_is_there_and_nothing_is_held_whatever_goes_wrong(
     assert tally.peak_rss_kib < MOST_RSS_KIB
     assert sum(tally.steps.values()) > 500
     assert tally.events["remounted"] > 0
+    assert tally.read_after_a_remount > 0

@@ -1,9 +1,9 @@
-"""One program of the soak: it makes, changes, reads, maps, renames and removes files of its own, and knows what they
-must contain. `python -I -S worker.py FOLDER SEED EPOCH_FILE` works until its standard input ends, then prints a report
-as JSON.
+"""One program of the soak: it makes, changes, cuts, reads, maps, renames and removes files of its own, and knows what
+they must contain. `python -I -S worker.py FOLDER SEED EPOCH_FILE` works until its standard input ends, then prints a
+report as JSON.
 
 Content is a list of segments, each a tag that is repeated up to a length, so that nothing large has to be remembered.
-A call that fails leaves its file in one of a few states; such a file is "doubtful" and is left alone from then on.
+A call that fails leaves its file in one of a few states; such a file is "doubtful", and is from then on only read.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections import deque
 
 Segments = list[tuple[str, int]]  # (tag, bytes)
+ZEROS = "\0" * 32
 
 PAUSE_SECONDS = 0.03
 AFTER_ERROR_SECONDS = 0.5
@@ -72,6 +73,7 @@ class Worker:
         self.errors: dict[str, int] = {}
         self.done: dict[str, int] = {}
         self.bytes_acknowledged = 0
+        self.read_after_a_remount = 0  # doubtful files, whose call had failed before it
         self.longest_seconds = 0.0
         self.longest_step = ""
         self.number = 0
@@ -83,6 +85,7 @@ class Worker:
         steps = {
             self.create: 5, self.overwrite: 2, self.append: 4, self.read: 6, self.rename: 3, self.rename_over: 1,
             self.unlink: 3, self.mkdir: 1, self.list: 3, self.map_and_read: 1, self.map_and_write: 1,
+            self.truncate: 2, self.read_doubtful: 3,
         }  # fmt: skip
         while not select.select([0], [], [], self.rng.random() * PAUSE_SECONDS)[0]:
             (step,) = self.rng.choices(list(steps), list(steps.values()))
@@ -151,7 +154,7 @@ class Worker:
             action(*arguments)
         except OSError as error:
             for name, states in doubts.items():
-                self.doubtful[name] = states | {"why": f"{action.__name__}: {error}"}
+                self.doubtful[name] = states | {"why": f"{action.__name__}: {error}", "epoch": self.epoch()}
             raise
         self.files.update(kept)
 
@@ -192,12 +195,41 @@ class Worker:
         self.change({name: states}, self.write, name, os.O_APPEND, content(new[len(old) :]))
         self.files[name] = new
 
+    def truncate(self) -> None:
+        """By its path: nothing has it open, so no close follows."""
+        if (name := self.some()) is None:
+            return
+        old = self.files[name]
+        length = sum(length for _, length in old)
+        new = cut(old, self.rng.choice((0, length // 2, length + 5000)))
+        states = doubt([old, old], [new, new], absent=False)
+        self.change({name: states}, os.truncate, self.path(name), sum(length for _, length in new))
+        self.files[name] = new
+
     def read(self) -> None:
         if (name := self.some()) is None:
             return
         with open(self.path(name), "rb") as file:
             found = file.read()
         self.compare(name, found)
+
+    def read_doubtful(self) -> None:
+        """Whatever the mount has kept of the call that failed, or forgotten."""
+        if not self.doubtful:
+            return
+        name = self.rng.choice(list(self.doubtful))
+        self.names.append(name)
+        doubt, epoch = self.doubtful[name], self.epoch()
+        try:
+            with open(self.path(name), "rb") as file:
+                found: bytes | None = file.read()
+        except FileNotFoundError:
+            found = None
+            if not self.steady(epoch):
+                return
+        self.read_after_a_remount += epoch % 2 == 0 and epoch > doubt["epoch"]
+        if not fits(found, doubt):
+            self.wrong.append((f"{name}: {doubt['why']}; read later: {told(found)}", [name]))
 
     def compare(self, name: str, found: bytes) -> None:
         if found != content(self.files[name]):
@@ -284,6 +316,15 @@ class Worker:
         states = doubt(absent=False) | {"mixed": [(old, new)]}
         self.change({name: states}, in_a_child, write)
         self.files[name] = new
+
+
+def cut(segments: Segments, size: int) -> Segments:
+    """As truncate(2) does: what is missing is zeros."""
+    kept = []
+    for tag, length in (*segments, (ZEROS, size)):
+        kept.append((tag, min(length, size)))
+        size -= kept[-1][1]
+    return [(tag, length) for tag, length in kept if length]
 
 
 def doubt(*between: list[Segments], absent: bool = True) -> dict:
