@@ -85,8 +85,15 @@ class Mover:
             except Exists:
                 if source_name.casefold() != dest_name.casefold():
                     raise  # else the file itself is in the way, on a file system that ignores case
-        elif source_dir != dest_dir and await self._look(f"{source_dir}/{dest_name}") is None:
-            return await self._walk(await self._log.begin(source, dest, source_dir, replaces), _At.ENTERED)
+        elif source_dir != dest_dir:
+            # What cannot be brought to its end is not begun: a step whose answer is lost may be done after it was taken
+            # back.
+            between, there = await self._store.get_entries([f"{source_dir}/{dest_name}", dest])
+            _check_target(there, dest, replaces)
+            if between is None:
+                return await self._walk(await self._log.begin(source, dest, source_dir, replaces), _At.ENTERED)
+        else:
+            await self._check_version(dest, replaces)
         async with self._hidden.use(dest_dir) as temp_dir:
             return await self._walk(await self._log.begin(source, dest, temp_dir, replaces), _At.SOURCE)
 
@@ -112,12 +119,9 @@ class Mover:
         else:
             await lostanswers.rename(self._store, source, dest_name)
 
-    async def _check_version(self, path: str, version: Fingerprint) -> bool:
-        """Is it there? Raises `Changed` if it is another version than the one that may be replaced."""
-        there = await self._look(path)
-        if there is not None and (there.is_dir or there.fingerprint != version):
-            raise Changed("somebody has changed it on the NAS, so it is not replaced", path=path)
-        return there is not None
+    async def _check_version(self, path: str, replaces: Fingerprint | None) -> bool:
+        """Is anything there? As `_check_target`."""
+        return _check_target(await self._look(path), path, replaces)
 
     async def _look(self, path: str) -> RemoteEntry | None:
         return (await self._store.get_entries([path]))[0]
@@ -186,18 +190,19 @@ class Mover:
             return _At.ENTERED
         return _At.RENAMED if renamed is not None else _At.DEST
 
-    async def finish(self, move: Move, *, of_earlier_run: bool = False) -> bool:
+    async def finish(self, move: Move, *, again: bool) -> bool:
         """Bring what was begun to its end; False: it was not done, and will not be. The journal still knows of it.
 
-        `of_earlier_run`: its calls may still be on their way to the NAS, or wait there. Did we take it for not done,
-        they would move the file away later; so it is done now, and they come too late.
+        `again`: what was not done is asked for again. Calls whose answers were lost may still be on their way to the
+        NAS, or wait there: did we take them for not done, they would move the file later, where nobody looks for it.
+        So they come too late.
 
         Raises the store's errors; then call again when the NAS answers.
         """
         if move.temp_dir is None:
-            return await self._look(move.source) is None or (of_earlier_run and await self._step_after_all(move))
+            return await self._look(move.source) is None or (again and await self._step_after_all(move))
         at = await self._whereabouts(move)
-        if not of_earlier_run and (at is _At.SOURCE or (at is _At.ENTERED and _entered(move) == move.source)):
+        if not again and (at is _At.SOURCE or (at is _At.ENTERED and _entered(move) == move.source)):
             return False
         if at is not _At.DEST:
             try:
@@ -232,6 +237,16 @@ class Mover:
                 log.warning("%s/%s was left in a hidden folder and is shown again", folder, shown)
                 return f"{folder}/{shown}"
         raise Exists("no free name", path=f"{folder}/{name}")
+
+
+def _check_target(there: RemoteEntry | None, path: str, replaces: Fingerprint | None) -> bool:
+    """Is anything there? Raises `Exists` if nothing may be, and `Changed` if it is another version than the one that
+    may be replaced."""
+    if there is not None and replaces is None:
+        raise Exists("something is there already", path=path)
+    if there is not None and (there.is_dir or there.fingerprint != replaces):
+        raise Changed("somebody has changed it on the NAS, so it is not replaced", path=path)
+    return there is not None
 
 
 def _entered(move: Move) -> str:

@@ -10,11 +10,13 @@ NFS does it; one that has unsent content lives on in the staging folder alone.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 
+from synofs.content.errors import ContentError
 from synofs.fs import lostanswers
 from synofs.fs.errors import (
     AccessDenied,
@@ -98,6 +100,7 @@ class Namespace:
         if staged is not None:
             if is_open(inode) and not staged.complete:
                 await self._writes.uploads.fetch_missing(inode, staged)
+            await self.withdraw_upload(inode)
             if staged.base is not None or staged.attempt is not None:
                 base = staged.base if staged.attempt is None else None  # after an attempt it may be either
                 await lostanswers.remove(self._store, path, lambda there: there.fingerprint == base)
@@ -106,15 +109,22 @@ class Namespace:
         if is_open(inode):
             hidden_path = f"{path.rpartition('/')[0]}/{hidden_name}"
             self._leftovers.in_use.add(hidden_path)
-            await self._leftovers.add(hidden_path)
             try:
+                await self._leftovers.add(hidden_path)
                 await lostanswers.hide(self._store, path, hidden_name, lambda there: there.fingerprint == version)
-            except RemoteError as error:
-                if not error.temporary:  # refused, so there is no such name
+            except (RemoteError, ContentError) as error:
+                if not (isinstance(error, RemoteError) and error.temporary):  # refused, so there is no such name
                     self._leftovers.in_use.discard(hidden_path)
                 raise
         else:
             await lostanswers.remove(self._store, path, lambda there: there.fingerprint == version)
+
+    async def withdraw_upload(self, inode: Inode) -> None:
+        """The file is about to leave its name, or to be replaced. If an upload was to be put there and nobody knows
+        whether it was, the NAS may do that late, over what is there by then: now it finds nothing to be put."""
+        if inode.staged is not None and inode.staged.attempt is not None:
+            folder, name = posixpath.split(inode.staged.attempt.path)
+            await lostanswers.remove(self._store, f"{self._leftovers.uploads.path_in(folder)}/{name}", lambda _: True)
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:
         inode = await self.find(parent, name)

@@ -195,6 +195,9 @@ class Renames:
         assert old_parent is not None
         try:
             async with self._names.doubtful(old_parent, rename.new_parent):
+                for file in (inode, target):
+                    if file is not None:
+                        await self._names.withdraw_upload(file)
                 move = await self._mover.move(inode.path(), rename.dest, replaces=replaces, noted=noted)
         except Exists:  # it was not shown here: whoever tries again shall see it
             self._listings.expire(rename.new_parent)
@@ -205,7 +208,7 @@ class Renames:
         except OutcomeUnknown as unknown:
             assert self._nursery is not None
             self._nursery.start_soon(self._lose_patience, rename, unknown.error)
-            if not await self._outcome(unknown.move):
+            if not await self._outcome(unknown.move, insists=lambda: not rename.ended.is_set()):
                 await self._leftovers.drop(unknown.move)
                 self._look_again(unknown.move)
                 raise unknown.error from None
@@ -217,11 +220,13 @@ class Renames:
         await trio.sleep(self._writes.patience_seconds)
         rename.end(error)
 
-    async def _outcome(self, move: Move, *, of_earlier_run: bool = False) -> bool:
-        """Was it done? Asks until the NAS tells."""
+    async def _outcome(self, move: Move, *, insists: Callable[[], bool]) -> bool:
+        """Was it done, or is it now? Asks until the NAS tells. `insists`: does anybody still wait for it? Once its
+        caller was told that it failed it is not asked for again, and a pause has passed since it was: what was on its
+        way has arrived."""
         while True:
             try:
-                return await self._mover.finish(move, of_earlier_run=of_earlier_run)
+                return await self._mover.finish(move, again=insists())
             except (RemoteError, ContentError, OSError) as error:
                 log.info("%s: its rename waits: %s", printable(move.source), error)
                 await trio.sleep(_PAUSE_SECONDS)
@@ -299,7 +304,7 @@ class Renames:
     async def _recover(self, moves: list[Move]) -> None:
         """Unsent files may belong under their new names: the queue waits for this."""
         for move in moves:
-            if await self._outcome(move, of_earlier_run=True):
+            if await self._outcome(move, insists=lambda: True):
                 await self._follow(move)
             else:
                 await self._insist(move, partial(self._leftovers.drop, move))

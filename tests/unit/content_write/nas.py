@@ -87,7 +87,7 @@ class Gate:
 
 class Nas:
     ranges_ignored = False
-    folders_at_once = 1
+    folders_at_once = files_at_once = 1
 
     def __init__(self, *shares: str) -> None:
         self.nodes: dict[str, Node] = {"/": Node(None, 0, 0, Rights.READ | Rights.EXECUTE)}

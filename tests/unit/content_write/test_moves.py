@@ -145,7 +145,7 @@ async def test_killed_at_any_call_it_is_finished_or_was_never_begun(nas: Nas, fo
                 found = nas.files()
                 assert sorted(found.values()) in (sorted(old.values()), sorted([b"content", *others.values()]))
                 rig = Rig(nas, Log())
-                done = [await rig.mover.finish(move) for move in log.moves]
+                done = [await rig.mover.finish(move, again=False) for move in log.moves]
                 if done == [True]:
                     assert rig.files() == {dest: b"content", **others}
                 else:
@@ -174,7 +174,7 @@ async def test_whatever_answer_is_lost_finish_tells_the_truth(nas: Nas, form: Fo
     with pytest.raises(OutcomeUnknown) as unknown:
         await rig.move(source, dest)
     nas.meet_nothing_more()
-    assert await rig.mover.finish(unknown.value.move)
+    assert await rig.mover.finish(unknown.value.move, again=False)
     assert rig.files() == {dest: b"content", **others}
 
 
@@ -224,7 +224,7 @@ async def test_a_version_changed_after_the_crash_is_not_replaced_either(
         await Rig(nas, log).move("/s/a/x", "/s/a/y")
     nas.write("/s/a/y", b"theirs")
     rig = Rig(nas)
-    assert not await rig.mover.finish(log.moves[0])
+    assert not await rig.mover.finish(log.moves[0], again=False)
     assert rig.files() == {"/s/a/x": b"content", "/s/a/y": b"theirs"}
 
 
@@ -245,7 +245,7 @@ async def test_a_file_whose_places_are_both_taken_is_shown_beside_them(
     nas.write("/s/a/y", b"theirs")
     nas.write("/s/a/x", b"theirs, too")
     rig = Rig(nas)
-    assert not await rig.mover.finish(log.moves[0])
+    assert not await rig.mover.finish(log.moves[0], again=False)
     # As the cleaning of hidden folders does it: see test_leftovers.
     shown = await rig.mover.show("/s/a/.synofs-me-mv/y", "/s/a")
     assert shown.startswith("/s/a/y (conflict ann-laptop ")

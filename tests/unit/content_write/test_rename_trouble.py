@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from synofs.content.errors import LocalDiskFull
 from synofs.content.journal import Changes
 from synofs.content.stagingdisk import StagingDisk
 from synofs.fs.writes import WriteMode
-from synofs.remote import NotFound, RemoteEntry, TimedOut, Unreachable
+from synofs.remote import Exists, NotFound, RemoteEntry, TimedOut, Unreachable
 from tests.unit.content_write.conftest import Areas
 from tests.unit.content_write.nas import Nas
 from tests.unit.content_write.rig import PATIENCE, Rig
@@ -48,6 +49,57 @@ async def test_a_rename_that_is_carried_out_late_is_done(writeback: Rig, nas: Na
     nas.meet("rename", NotFound("gone"), after=True)
     await writeback.rename("/s/f", "/s/g")
     assert await writeback.flushed() == {"/s/g": b"x"}
+
+
+@pytest.mark.parametrize("form", ["/s/g", "/s/a/g"])
+async def test_a_rename_of_several_steps_that_was_lost_again_and_again_is_done_while_its_caller_waits(
+    writeback: Rig, nas: Nas, form: str
+) -> None:
+    """Each of the lost calls may be carried out late, and nobody would look for the file there."""
+    nas.file("/s/f", b"x")
+    nas.file(form, b"old")
+    await writeback.names("/s/a")
+    for method in ("rename", "move"):
+        nas.meet(method, TimedOut("lost"), times=3)
+    await writeback.rename("/s/f", form)
+    assert await writeback.flushed() == {form: b"x"}
+
+
+async def test_what_cannot_be_brought_to_its_end_is_not_begun(writeback: Rig, nas: Nas) -> None:
+    nas.file("/s/f", b"x")
+    assert await writeback.names("/s/a") == []
+    nas.file("/s/a/g", b"a colleague's")
+    with pytest.raises(Exists):
+        await writeback.rename("/s/f", "/s/a/g")
+    assert nas.count("rename") == nas.count("move") == 0
+
+
+@pytest.mark.parametrize("act", ["rename", "unlink", "replace"])
+async def test_an_upload_that_is_put_in_its_place_late_does_not_bring_back_what_has_left_it(
+    writeback: Rig, nas: Nas, act: str, expect_logs: Callable[..., None]
+) -> None:
+    expect_logs("not sent yet")
+    nas.file("/s/f", b"old")
+    nas.file("/s/a/f", b"other")
+    await writeback.create("/s/f", b"new")
+    asked = trio.Event()
+
+    def lose() -> None:
+        asked.set()
+        raise TimedOut("lost")
+
+    nas.meet("move", lose)
+    await asked.wait()
+    if act == "rename":
+        await writeback.rename("/s/f", "/s/g")
+    elif act == "unlink":
+        await writeback.unlink("/s/f")
+    else:
+        await writeback.rename("/s/a/f", "/s/f")
+    with contextlib.suppress(NotFound):
+        await nas.move("/s/.synofs-me/f", "/s", overwrite=True)
+    others = {"rename": {"/s/g": b"new", "/s/a/f": b"other"}, "unlink": {"/s/a/f": b"other"}}
+    assert await writeback.flushed() == others.get(act, {"/s/f": b"other"})
 
 
 async def test_a_replacement_whose_answer_was_lost_is_not_asked_for_again(writeback: Rig, nas: Nas) -> None:

@@ -18,7 +18,7 @@ from synofs.fs.errors import (
     NotADirectory,
     VersionNotShown,
 )
-from synofs.remote import InputOutput, NotEmpty, PermissionDenied, TimedOut, Unreachable
+from synofs.remote import InputOutput, NotEmpty, PermissionDenied, TimedOut
 from tests.trees import revealing
 from tests.unit.content_write.nas import SECOND, Nas
 from tests.unit.content_write.rig import Rig
@@ -374,7 +374,7 @@ async def test_an_open_unsent_target_is_readable_to_the_end(rig: Rig, nas: Nas) 
     assert (rig.area.journal.rows(), rig.area.budget.dirty_bytes) == ([], 0)
 
 
-@pytest.mark.parametrize("error", [PermissionDenied, InputOutput, Unreachable])
+@pytest.mark.parametrize("error", [PermissionDenied, InputOutput])
 async def test_a_rename_that_fails_takes_nothing_away(
     writeback: Rig, nas: Nas, error: type[Exception], expect_logs: Callable[..., None]
 ) -> None:
