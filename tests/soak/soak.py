@@ -59,7 +59,7 @@ class Rhythm:
     faults: float = 20.0
     restart: float = 120.0
     full_disk: float = 180.0
-    remount: float = 300.0
+    remount: float = 900.0
 
 
 MOST_CONNECTIONS = 8  # the pool keeps idle ones: --max-requests, and two more
@@ -151,7 +151,7 @@ class Soak:
         watch.stop()
         self.tally.slopes, self.tally.peak_rss_kib, self.tally.memory = watch.slopes(), watch.peak_kib, watch.told()
         self._judge_unsent(reports)
-        self._look_for_leaks(before)
+        self._look_for_leaks(before, reports)
         self._end_of_session()
 
     # ----- the mount, and what happens to it --------------------------------------------------------------------
@@ -301,6 +301,8 @@ class Soak:
                 if (shown := content_of(self.mount.root / who / name)) != found.get(name):
                     text = f"the mount shows {told(shown)}, the NAS has {told(found.get(name))}"
                     self._lose(f"{who}/{name}: {text}", report, [name])
+            for path in (self.served / who).rglob(".synofs-*-mv/*"):
+                self._lose(f"{path}: left in a folder that is never shown", report, [path.name])
 
     def _lose(self, text: str, report: dict, names: list[str]) -> None:
         self.tally.lost.append(text)
@@ -366,13 +368,16 @@ class Soak:
         if pending := self.mount.status()["pending_uploads"]:
             self.tally.lost.append(f"{pending} files were not sent")
 
-    def _look_for_leaks(self, before: dict[str, int]) -> None:
+    def _look_for_leaks(self, before: dict[str, int], reports: list[dict]) -> None:
         """Everything is removed through the mount; when the kernel has forgotten it, all is as it was."""
-        for name in os.listdir(self.mount.root):
+        for report in reports:
+            name = Path(report["folder"]).name
             try:
                 shutil.rmtree(self.mount.root / name)
             except OSError as error:
-                self.tally.lost.append(f"rm -r {name}: {error}")
+                left = [path for path in (self.served / name).rglob("*") if path.parent.name == error.filename]
+                names = [os.path.relpath(path, self.served / name) for path in left]
+                self._lose(f"rm -r {name}: {error}, {names}", report, names)
         with contextlib.suppress(AssertionError):  # it tells of what was refused before, too
             self.mount.flush()
         allowed = before | {
