@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from tests.benchmarks import charts, markdown, report, sittings
 from tests.benchmarks.datasets import Data
 from tests.benchmarks.goals import TYPICAL_LATENCY_MS, judge
-from tests.benchmarks.long import DEFAULT_MINUTES, LONG
+from tests.benchmarks.long import LONG
 from tests.benchmarks.mounts import CONTESTANTS
 from tests.benchmarks.processes import BenchmarkFailed, drop_page_cache
 from tests.benchmarks.servers import REPOSITORY, SERVERS, Server
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--full", action="store_true", help="the sizes of the goals (quick ones are a tenth)")
     parser.add_argument("--long", action="store_true", help="full, with seven turns each, and the harnesses below")
     parser.add_argument(
-        "--minutes", type=float, default=DEFAULT_MINUTES, metavar="N", help="for each harness that runs for a time"
+        "--minutes", type=float, metavar="N", help="for each harness that runs for a time (default: 60; soak: 180)"
     )
     parser.add_argument("--laps", type=int, metavar="N", help=f"turns of each contestant ({LAPS})")
     parser.add_argument("--latency", type=float, nargs="+", metavar="MS", help="round trips (default: 0 20 50)")

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from tests.benchmarks.servers import REPOSITORY
 
 DEFAULT_MINUTES = 60.0
+SOAK_MINUTES = 180.0
 CRASHES = 5_000  # of each write mode
 KILLS = 150
 HOSTILE_INPUTS = 10_000_000
 
-Harness = Callable[[float], bool]  # (minutes, for those that run for a time) -> whether every promise was kept
+Harness = Callable[[float | None], bool]  # (minutes, for those that run for a time) -> whether every promise was kept
 
 
 def module(name: str, *arguments: str) -> bool:
@@ -28,42 +29,42 @@ def module(name: str, *arguments: str) -> bool:
     return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": python_path}).returncode == 0
 
 
-def crashes(minutes: float) -> bool:
+def crashes(minutes: float | None) -> bool:
     kept = [
         module("tests.model.crash", "--trials", str(CRASHES), "--write-mode", mode) for mode in ("durable", "writeback")
     ]
     return all(kept)
 
 
-def kills(minutes: float) -> bool:
+def kills(minutes: float | None) -> bool:
     return module("tests.mount.kills", str(KILLS))
 
 
-def model(minutes: float) -> bool:
-    return module("tests.model.machine", "--minutes", str(minutes))
+def model(minutes: float | None) -> bool:
+    return module("tests.model.machine", "--minutes", str(minutes or DEFAULT_MINUTES))
 
 
-def bounded(minutes: float) -> bool:
+def bounded(minutes: float | None) -> bool:
     return module("tests.bounded")
 
 
-def soak(minutes: float) -> bool:
-    return module("tests.soak.soak", "--minutes", str(minutes))
+def soak(minutes: float | None) -> bool:
+    return module("tests.soak.soak", "--minutes", str(minutes or SOAK_MINUTES))
 
 
-def two_clients(minutes: float) -> bool:
-    return module("tests.soak.two_clients", "--minutes", str(minutes))
+def two_clients(minutes: float | None) -> bool:
+    return module("tests.soak.two_clients", "--minutes", str(minutes or DEFAULT_MINUTES))
 
 
-def peers(minutes: float) -> bool:
+def peers(minutes: float | None) -> bool:
     return module("tests.soak.peers")
 
 
-def many_files(minutes: float) -> bool:
+def many_files(minutes: float | None) -> bool:
     return module("tests.soak.many_files", "--files", "1000000", "--entries", "100000")
 
 
-def hostile(minutes: float) -> bool:
+def hostile(minutes: float | None) -> bool:
     return module("tests.hostile", "--inputs", str(HOSTILE_INPUTS))
 
 
