@@ -53,13 +53,14 @@ class ReaderOptions:
 class FileReader:
     """Reads of one open handle."""
 
-    __slots__ = ("_ahead_until", "_closed", "_pattern", "_reader", "_reads", "content", "position")
+    __slots__ = ("_ahead_from", "_ahead_until", "_closed", "_pattern", "_reader", "_reads", "content", "position")
 
     def __init__(self, reader: Reader, content: FileContent, readahead: ReadAheadOptions) -> None:
         self._reader = reader
         self.content = content
         self._pattern = ReadAhead(content.size, readahead)
         self.position = 0  # the furthest end read so far
+        self._ahead_from = 0  # where the last read began
         self._ahead_until = 0
         self._closed = False
         self._reads = 0  # under way
@@ -94,7 +95,7 @@ class FileReader:
                 await self._reader.look_on_disk(content)
             want = self._pattern.on_read(offset, end, self._reader.window_limit())
             self.position = max(self.position, end)
-            self._ahead_until = want.end
+            self._ahead_from, self._ahead_until = offset, want.end
             self._reader.want(content, want.start, end, want.end)
             return await self._reader.collect(content, offset, end)
         finally:
@@ -102,9 +103,11 @@ class FileReader:
             self._leave_when_done()
 
     def read_ahead(self, start: int) -> None:
-        """The download of what comes before `start` is nearly over: go on, as far as the reader is expected to."""
+        """A download of what comes before `start` is nearly over: go on, as far as the reader is expected to. It may be
+        another reader's, or from before a jump: what lies between there and this reader is wanted by nobody."""
         if self._reads and self.content.held:
             self._ahead_until = max(self._ahead_until, self._pattern.on_wait(self._reader.window_limit()))
+        start = max(start, self._ahead_from)
         self._reader.want(self.content, start, start, self._ahead_until)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class Line(MemoryStore):
         self.version_there = Fingerprint(size, 1000 * SECOND)
         self.round_trip_seconds = round_trip_seconds
         self.free_at = 0.0
-        self.downloads = self.questions = 0
+        self.downloads = self.questions = self.bytes_sent = 0
 
     async def get_entries(self, paths: Sequence[str]) -> list[RemoteEntry | None]:
         self.questions += 1
@@ -44,6 +44,7 @@ class Line(MemoryStore):
             count = min(MIB - position % MIB, offset + length - position)
             self.free_at = max(self.free_at, trio.current_time()) + count / BYTES_PER_SECOND
             await trio.sleep_until(self.free_at)
+            self.bytes_sent += count
             await on_data(position, memoryview(bytes(count)))
             position += count
 
@@ -100,6 +101,38 @@ async def test_a_random_read_asks_for_one_proof_whichever_answer_comes_first(
         await file.read(number * 80 * MIB + 4096, 4096)
         await trio.sleep(1)
     assert (line.downloads, line.questions) == (10, 9)  # the first needs none
+
+
+@pytest.mark.parametrize("handles", [1, 2])
+async def test_programs_that_read_at_random_beside_each_other_move_32_kib_for_each_read(
+    nursery: trio.Nursery, handles: int
+) -> None:
+    line = Line(1024 * MIB, 0.02)
+    reader = Reader(line, ReaderOptions())
+    await nursery.start(reader.run)
+    files = [reader.open(1, line.version_there, lambda: "/share/file") for _ in range(handles)]
+
+    async def look_around(number: int, delay_seconds: float) -> None:
+        await trio.sleep(delay_seconds)
+        for step in range(50):
+            offset = (step * 37 + number * 513) % 1000 * MIB + 600 * KIB
+            await files[number % handles].read(offset, 4 * KIB)
+
+    async with trio.open_nursery() as programs:
+        for number in range(2):
+            programs.start_soon(look_around, number, number * 0.007)
+    assert line.bytes_sent <= 100 * 32 * KIB
+
+
+async def test_who_jumps_on_gets_nothing_of_what_lies_between(nursery: trio.Nursery) -> None:
+    line = Line(1024 * MIB, 0.02)
+    reader = Reader(line, ReaderOptions())
+    await nursery.start(reader.run)
+    file = reader.open(1, line.version_there, lambda: "/share/file")
+    for start in range(0, 900 * MIB, 100 * MIB):
+        await file.read(start, 128 * KIB)
+        await file.read(start + 128 * KIB, 128 * KIB)
+    assert line.bytes_sent <= 9 * (2 * 128 + 512) * KIB
 
 
 async def test_who_stops_reading_early_has_moved_little_more_than_the_windows_that_were_opened(
