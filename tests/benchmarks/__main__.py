@@ -45,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         known = ", ".join([*WORKLOADS, *(LONG if given.long else ())])
         parser.error(f"no workload is called {unknown[0]!r}; there are: {known}")
+    everybody = [*CONTESTANTS, *(one.limit.name for one in WORKLOADS.values() if one.limit)]
+    strangers = [name for name in (given.only or "").split(",") if name and name not in everybody]
+    if strangers:
+        parser.error(f"nobody is called {strangers[0]!r}; there are: {', '.join(CONTESTANTS)}")
     if given.harnesses and not given.names:
         return 0 if all([LONG[name][1](given.minutes) for name in given.harnesses]) else 1
     if given.add and not given.json:

@@ -17,6 +17,7 @@ MAX_REQUESTS = {"synofs": 6, "synofs-wb": 6, "synofs-16": 16, "synofs-wb-16": 16
 DEFAULT_PEERS = ("rclone", "sshfs")
 PEERS = ("rclone", "rclone-tuned", "sshfs", "sshfs-cached")
 TYPICAL_LATENCY_MS = 20
+WALKED_FOLDERS = 1_000  # or more: a smaller tree's depth weighs more than its folders
 UNMEASURED = "not measured"
 
 
@@ -133,7 +134,7 @@ def _walk_beside_a_crawl(figures: Figures) -> Iterator[Found]:
 def _walk_beside_the_limit(figures: Figures) -> Iterator[Found]:
     for one in figures.far("walk", "cold", "synofs", "synofs-16"):
         limit = one["folders"] * one["latency_ms"] / 1000 / MAX_REQUESTS[one["contestant"]]
-        if limit:
+        if limit and one["folders"] >= WALKED_FOLDERS:
             text = f"{_where(one)}: {one['seconds'] / limit:.2g} x ({one['seconds']:.3g} s, {limit:.3g} s)"
             yield Found(text, one["seconds"] <= 2 * limit)
 

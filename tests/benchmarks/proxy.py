@@ -6,6 +6,7 @@ with its stdin:
 
     {"latency_ms": 20, "bandwidth_mbit": 1000}    change the line; what is on its way keeps its time
     {"stats": true}, {"reset": true}              counters; from zero again
+    {"reset_peaks": true}                         look anew for the most requests that waited at once
 
 *Latency* is that of a round trip: what is read here is handed on half of it later, in either direction. So a request on
 a connection that is open already costs one round trip, however many bytes it has, and a new connection costs one more
@@ -218,6 +219,7 @@ class Way:
             connection.break_off_later()
             return
         read_at = now()
+        connection.wait_for_answer(direction.is_up and size > 0)
         if size == 0:
             proxy.pipes.give_back(pipe, is_empty=True)
             direction.ended = True
@@ -260,12 +262,18 @@ class Connection:
         self.is_closed = False
         self.is_breaking = False
         self.server_spoke_last = True  # the client's first words are a turn, too
+        self._is_waiting = False
         self._ways_ended = 0
         self.up: Direction | None = None
         self.down: Direction | None = None
         # The client believes that it is connected a round trip after it asked, and speaks from then on.
         proxy.at(now() + 2 * proxy.one_way_seconds, self._listen_to_client)
         proxy.at(now() + 3 * proxy.one_way_seconds, self._connect_server)
+
+    def wait_for_answer(self, waits: bool) -> None:
+        """From the first bytes of a request to the first bytes of its answer. With pipelining they would be one."""
+        self.proxy.count_waiting(waits - self._is_waiting)
+        self._is_waiting = waits
 
     def _listen_to_client(self) -> None:
         if self.is_closed:
@@ -321,6 +329,7 @@ class Connection:
 
     def _close(self) -> None:
         self.is_closed = True
+        self.wait_for_answer(False)
         for direction in (self.up, self.down):
             if direction is not None:
                 for piece in direction.arrived:
@@ -341,6 +350,7 @@ class Proxy:
         self.turns = 0
         self.requests: Counter[str] = Counter()
         self.connections = 0
+        self.waiting = self.peak_waiting = 0
         self.set_line(latency_ms, bandwidth_mbit)
         self._events = select.epoll()
         self._watched: dict[int, Connection] = {}
@@ -361,6 +371,10 @@ class Proxy:
         # A piece keeps the line busy for half a millisecond at most, so that small requests wait no longer for it.
         fair = int(self.bytes_per_second * 0.0005)
         self.piece_bytes = PIECE_BYTES if fair <= 0 else min(PIECE_BYTES, max(4096, fair))
+
+    def count_waiting(self, more: int) -> None:
+        self.waiting += more
+        self.peak_waiting = max(self.peak_waiting, self.waiting)
 
     def at(self, when: float, what: Callable[[], None]) -> None:
         if when <= now():
@@ -435,11 +449,14 @@ class Proxy:
             "connections": self.connections,
             "turns": self.turns,
             "requests": dict(self.requests),
+            "peak_waiting": self.peak_waiting,
             "bytes_up": self.ways[0].delivered_bytes,
             "bytes_down": self.ways[1].delivered_bytes,
             "latency_ms": self.latency_ms,
             "bandwidth_mbit": self.bandwidth_mbit,
         }
+        if command.get("reset_peaks"):
+            self.peak_waiting = self.waiting
         if command.get("reset"):
             self.connections = self.turns = 0
             self.requests.clear()

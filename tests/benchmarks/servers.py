@@ -77,6 +77,9 @@ class Line:
     def stats(self) -> dict[str, Any]:
         return self._ask(stats=True)
 
+    def reset_peaks(self) -> None:
+        self._ask(reset_peaks=True)
+
     def stop(self) -> None:
         self._process.stop()
 
@@ -161,9 +164,12 @@ class SimulatedNas(Server):
     def reset_peaks(self) -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_simnas/stats/reset", method="POST")
         urllib.request.urlopen(request, timeout=30).close()
+        self.line.reset_peaks()
 
     def peak_requests(self) -> int:
-        return int(self.stats().get("peak_concurrency", 0))
+        """What it worked on at once, or what had been sent and not answered, if that is more: with a latency most of
+        them are on their way."""
+        return max(int(self.stats().get("peak_concurrency", 0)), int(self.line.stats()["peak_waiting"]))
 
     def listings(self) -> int:
         """Folders, or pages of them, that were listed, alone or together with others."""

@@ -45,7 +45,7 @@ class Measurement:
     connections: int = 0
     cpu_seconds: float = 0.0
     memory_bytes: int | None = None  # added since the mount was fresh
-    peak_requests: int = 0  # at once, as the simulated NAS saw it
+    peak_requests: int = 0  # at once, as the simulated NAS or the line before it saw it
     listings: int = 0  # folders (and pages of them) that it listed; several may go together in one request
 
 
@@ -96,7 +96,7 @@ class Series:
                 "connections": typical.connections,
                 "cpu_seconds": typical.cpu_seconds,
                 "memory_bytes": typical.memory_bytes,
-                "peak_requests": typical.peak_requests,
+                "peak_requests": max(m.peak_requests for m in self.measurements),
                 "listings": typical.listings,
             }
         return shown

@@ -58,12 +58,16 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> Non
     assert [part["measured"] for part in told["parts"]] == [[["ls", 2]]]
 
 
-def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
-    command = [sys.executable, "-m", "tests.benchmarks", "wlak"]
+@pytest.mark.parametrize(
+    ("arguments", "unknown", "known"),
+    [(["wlak"], "'wlak'", "walk"), (["ls", "--only", "synofs,rclnoe"], "'rclnoe'", "rclone-tuned")],
+)
+def test_an_unknown_name_is_refused_with_the_names_there_are(arguments: list[str], unknown: str, known: str) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "'wlak'" in done.stderr
-    assert "walk" in done.stderr
+    assert unknown in done.stderr
+    assert known in done.stderr
 
 
 def put(results: Results, step: str, contestant: str, *seconds: float, calls: int = 0) -> Series:

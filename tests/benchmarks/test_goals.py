@@ -90,6 +90,10 @@ def test_a_walk_keeps_its_limits(goal: str, met: dict[str, Any], missed: dict[st
     assert verdict(goal, figure("walk", "find, cold", **missed)).word == "missed"
 
 
+def test_a_tree_that_is_smaller_than_the_goals_says_nothing_of_the_limit_of_a_walk() -> None:
+    assert verdict("folders x latency", figure("walk", "find, cold", folders=111, seconds=9.0)).word == "not measured"
+
+
 @pytest.mark.parametrize(
     ("goal", "workload", "step", "met", "missed"),
     [

@@ -92,6 +92,28 @@ def start() -> Iterator[Callable[..., Proxy]]:
         yield started
 
 
+def test_requests_that_wait_at_once_are_counted_until_their_answers_come(start: Callable[..., Proxy]) -> None:
+    proxy = start(echo, "--latency-ms", "100")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(proxy.connect()) for _ in range(5)]
+        for client in clients[:3]:
+            client.sendall(b"GET /1 HTTP/1.1\r\n\r\n")
+        for client in clients[:3]:
+            client.recv(100)
+        assert proxy.ask(stats=True)["peak_waiting"] == 3
+        proxy.ask(reset_peaks=True)
+        for client in clients:
+            client.sendall(b"GET /2 HTTP/1.1\r\n\r\n")
+            client.recv(100)
+        assert proxy.ask(stats=True)["peak_waiting"] == 1
+        clients[0].sendall(b"GET /3 HTTP/1.1\r\n\r\n")
+        clients[0].close()
+        deadline = time.monotonic() + 10
+        while proxy.ask(stats=True)["peak_waiting"] and time.monotonic() < deadline:
+            proxy.ask(reset_peaks=True)
+        assert proxy.ask(stats=True)["peak_waiting"] == 0, "who has gone waits no longer"
+
+
 def test_a_request_costs_exactly_one_round_trip(start: Callable[..., Proxy]) -> None:
     proxy = start(echo, "--latency-ms", "40")
     taken = []
