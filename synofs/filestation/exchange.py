@@ -15,8 +15,9 @@ import mmap
 import os
 import socket
 import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,9 @@ from synofs.filestation.transport import (
 # kernel's reads of a file do (1 MiB), so that a read is answered from one piece, without a copy.
 FIRST_PIECE_BYTES = 64 * 1024
 MAX_PIECE_BYTES = 1024 * 1024
+SLOW_PIECE_SECONDS = 0.5  # who waits for a piece longer is handed smaller ones: they are the signs of life
 SMALL_BODY_BYTES = 256 * 1024  # what is sent in one piece
+FIRST_TRY_SECONDS = 0.4  # of each of several addresses
 _HEAD_BUFFER_BYTES = 8 * 1024
 
 Address = tuple[int, int, int, Any]  # family, kind, protocol, what connect() takes
@@ -81,7 +84,8 @@ class Exchange:
         self.request = request
         self.sink = sink
         self.options = options
-        self.addresses: list[Address] = []
+        self.addresses: Sequence[Address] = ()
+        self.address: Address | None = None  # the one that took us, if a connection was made
         self.phase: type[TransportError] = ConnectTimeout  # what running out of time means just now
         self.connected = False  # by this exchange; otherwise its connection came from the pool
         self.send_failed = False
@@ -183,25 +187,39 @@ class Exchange:
     def open_socket(self) -> socket.socket:
         """Connect to the first address that takes us."""
         failure: TransportError = ConnectFailed("it has no address")
-        for family, kind, protocol, address in self.addresses:
-            sock = _Socket(family, kind, protocol)
+        for address, seconds in self._tries():
             try:
-                self.watch(sock)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(self.options.connect_timeout_seconds)
-                sock.connect(address)
-                return sock
+                sock = self._connected(address, seconds)
             except TimeoutError as exc:
                 failure = ConnectTimeout("nobody answered")
                 failure.__cause__ = exc
             except OSError as exc:
                 failure = ConnectFailed(exc.strerror or str(exc))
                 failure.__cause__ = exc
-            except BaseException:
-                sock.close()
-                raise
-            sock.close()
+            else:
+                self.address = address
+                return sock
         raise failure
+
+    def _tries(self) -> Iterator[tuple[Address, float]]:
+        """Each of several addresses for a moment first: behind one may be nobody (IPv6 that leads nowhere), and a probe
+        has less time than a connection."""
+        if len(self.addresses) > 1:
+            yield from ((address, FIRST_TRY_SECONDS) for address in self.addresses)
+        yield from ((address, self.options.connect_timeout_seconds) for address in self.addresses)
+
+    def _connected(self, address: Address, seconds: float) -> socket.socket:
+        family, kind, protocol, where = address
+        sock = _Socket(family, kind, protocol)
+        try:
+            self.watch(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(min(seconds, self.options.connect_timeout_seconds))
+            sock.connect(where)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def whole(self, body: RequestBody) -> bytes:
         """A small body in one piece: each piece would cost a hop between threads."""
@@ -253,6 +271,7 @@ class Exchange:
         while length is None or received < length:
             to_boundary = MAX_PIECE_BYTES - (self.request.body_offset + received) % MAX_PIECE_BYTES
             buffer = _memory(min(grown, to_boundary, length - received if length is not None else grown))
+            began = time.monotonic()
             try:
                 with self._torn_bodies_named():
                     byte_count = raw.readinto(buffer)
@@ -265,7 +284,10 @@ class Exchange:
             received += byte_count
             if not pieces.put(buffer[:byte_count], last=received == length):
                 return
-            grown = min(2 * grown, MAX_PIECE_BYTES)
+            if time.monotonic() - began < SLOW_PIECE_SECONDS:
+                grown = min(2 * grown, MAX_PIECE_BYTES)
+            else:
+                grown = max(grown // 8, _HEAD_BUFFER_BYTES)
         if length is not None and received < length and not pieces.closed:
             raise self.failed(BodyCut, f"{received} of {length} bytes came")
 

@@ -85,6 +85,7 @@ class RequestsTransport:
         self._exchanges: set[Exchange] = set()
         self._resolved: list[Address] = []
         self._resolved_until = -math.inf
+        self._took_us: Address | None = None  # where the last connection was made: the next one is tried there first
         # The lanes above decide how much goes on at once. These bound the threads whatever the lanes do.
         self._call_threads = trio.CapacityLimiter(options.max_connections)
         self._bulk_threads = trio.CapacityLimiter(options.max_connections)
@@ -94,12 +95,13 @@ class RequestsTransport:
     async def send(self, request: Request, sink: BodySink | None = None) -> Response:
         exchange = Exchange(request, sink, self._options)
         with exchange.scope:
-            exchange.addresses = await self._addresses()
+            exchange.addresses = tuple(await self._addresses())
             self._exchanges.add(exchange)
             try:
                 await self._run_in_thread(exchange)
             finally:
                 self._exchanges.discard(exchange)
+        self._took_us = exchange.address or self._took_us
         if exchange.scope.cancelled_caught:
             raise exchange.timeout()
         if exchange.sink_error is not None:
@@ -143,6 +145,7 @@ class RequestsTransport:
                 raise HostUnknown(f"the name {self._options.host} has no address") from exc
             self._resolved = [(family, kind, protocol, where) for family, kind, protocol, _, where in found]
             self._resolved_until = trio.current_time() + ADDRESS_LIFETIME_SECONDS
+        self._resolved.sort(key=lambda address: address != self._took_us)
         return self._resolved
 
     async def _run_in_thread(self, exchange: Exchange) -> None:

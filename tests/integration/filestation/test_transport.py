@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -379,6 +381,29 @@ async def test_a_stream_may_take_long_as_long_as_it_moves() -> None:
             assert len(sink.data) == 2_000_000
 
 
+async def test_what_comes_slowly_is_handed_on_in_small_pieces() -> None:
+    """They are what tells that the NAS is there, on a line that is too full for probes."""
+    sizes: list[int] = []
+
+    class Noting(Sink):
+        async def take(self, piece: memoryview) -> bool:
+            sizes.append(len(piece))
+            return await super().take(piece)
+
+    def behaviour(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1200000\r\n\r\n")
+        for _ in range(30):
+            connection.stopping.wait(0.1)
+            connection.send(bytes(40_000))
+
+    with serving(behaviour) as server:
+        async with connected(server) as http:
+            await http.send(GET, Noting())
+    assert sum(sizes) == 1_200_000
+    assert max(sizes) <= 256 * 1024, sizes
+
+
 async def test_a_receiver_may_take_its_time() -> None:
     class Slow(Sink):
         async def take(self, piece: memoryview) -> bool:
@@ -405,28 +430,61 @@ async def test_a_server_that_stops_reading_ends_an_upload() -> None:
             assert 0 < body.sent_bytes < body.length
 
 
-async def test_nobody_answers_at_the_address() -> None:
+@pytest.fixture
+def silent_port() -> Iterator[int]:
     """A backlog that is full drops connections without a word, as a machine that is switched off does."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-    fillers = []
-    try:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
-            filler = socket.socket()
+            filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-            fillers.append(filler)
-        options = TransportOptions("http", "127.0.0.1", listener.getsockname()[1], connect_timeout_seconds=0.3)
-        http = RequestsTransport(options)
-        with pytest.raises(transport.ConnectTimeout):
-            await http.send(GET)
-        start = time.monotonic()
-        with pytest.raises(transport.ConnectTimeout):
-            await RequestsTransport(replace(options, connect_timeout_seconds=60)).send(replace(GET, answer_seconds=0.3))
-        assert time.monotonic() - start < 5, "the deadline ends a connect, too"
-    finally:
-        for filler in fillers:
-            filler.close()
-        listener.close()
+        yield listener.getsockname()[1]
+
+
+async def test_nobody_answers_at_the_address(silent_port: int) -> None:
+    options = TransportOptions("http", "127.0.0.1", silent_port, connect_timeout_seconds=0.3)
+    http = RequestsTransport(options)
+    with pytest.raises(transport.ConnectTimeout):
+        await http.send(GET)
+    start = time.monotonic()
+    with pytest.raises(transport.ConnectTimeout):
+        await RequestsTransport(replace(options, connect_timeout_seconds=60)).send(replace(GET, answer_seconds=0.3))
+    assert time.monotonic() - start < 5, "the deadline ends a connect, too"
+
+
+async def test_an_address_where_nobody_answers_does_not_keep_a_probe_from_the_other_one(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPv6 that leads nowhere, as a name of the NAS may have it: it would count as away for ever."""
+    with serving(always(lambda connection, request: connection.answer())) as server:
+        here = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        found = [(*here, ("127.0.0.1", silent_port)), (*here, ("127.0.0.1", server.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+        async with connected(server) as http:
+            assert (await http.send(replace(GET, answer_seconds=1.75))).status == 200
+            again = replace(GET, answer_seconds=0.3, fresh_connection=True)
+            assert (await http.send(again)).status == 200, "the next connection is made where the last one was"
+
+
+async def test_who_is_slow_to_take_connections_is_waited_for_at_the_second_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving(lambda connection: None) as gone, serving(lambda connection: None) as there:
+        pass
+    here = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    found = [(*here, ("127.0.0.1", port)) for port in (gone.port, there.port)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    tried: list[tuple[Any, float | None]] = []
+
+    def connect(sock: socket.socket, address: Any) -> None:
+        tried.append((address[1], sock.gettimeout()))
+        raise TimeoutError
+
+    monkeypatch.setattr("synofs.filestation.exchange._Socket.connect", connect, raising=False)
+    with pytest.raises(transport.ConnectTimeout):
+        await RequestsTransport(TransportOptions("http", "nas.example", 5000, connect_timeout_seconds=7)).send(GET)
+    assert tried == [(gone.port, 0.4), (there.port, 0.4), (gone.port, 7), (there.port, 7)]
 
 
 async def test_a_resolver_that_hangs_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from synofs.app.logs import JournalFormatter, RedactingFormatter, keep_traceback, log_path, log_to_file, redact
+from synofs.app import logs
+from synofs.app.logs import (
+    JournalFormatter,
+    RedactingFormatter,
+    keep_traceback,
+    log_calls_to_file,
+    log_path,
+    log_to_file,
+    redact,
+)
 
 
 @pytest.fixture
@@ -119,3 +128,23 @@ def test_every_log_file_is_private_whatever_the_umask(tmp_path: Path, restored_l
     assert {stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()} == {0o600}
     folders = [path.parent, path.parents[1], path.parents[2]]
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3
+
+
+def test_neither_log_grows_without_end(tmp_path: Path, restored_logging: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FILE_BYTES", 10_000)
+    calls = logging.getLogger("synofs.access")
+    log_to_file(tmp_path / "nas.log", "info")
+    log_calls_to_file(tmp_path / "nas.access.log")
+    try:
+        for number in range(2000):
+            logging.getLogger("synofs").info("line %d", number)
+            calls.info("call %d", number)
+    finally:
+        for handler in list(calls.handlers):
+            calls.removeHandler(handler)
+            handler.close()
+    for name, files, last in (("nas.log", 4, "line 1999"), ("nas.access.log", 2, "call 1999")):
+        assert last in (tmp_path / name).read_text()
+        sizes = [path.stat().st_size for path in tmp_path.glob(f"{name}*")]
+        assert len(sizes) == files
+        assert sum(sizes) <= files * 10_000
