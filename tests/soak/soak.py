@@ -60,13 +60,14 @@ class Rhythm:
     restart: float = 120.0
     full_disk: float = 180.0
     remount: float = 900.0
+    last_life: float = 0.5  # of the time: so much goes by without a remount, for what grows slowly
 
 
 MOST_CONNECTIONS = 8  # the pool keeps idle ones: --max-requests, and two more
 STORY_LINES = 60
 TROUBLE = ("session expired", "faults changed", "NAS restarted", "disk full", "remounted")
 
-SHORT = Rhythm(session=5.0, faults=4.0, restart=16.0, full_disk=19.0, remount=14.0)
+SHORT = Rhythm(session=5.0, faults=4.0, restart=16.0, full_disk=19.0, remount=14.0, last_life=0.0)
 
 
 @dataclass
@@ -187,11 +188,12 @@ class Soak:
             events["disk full"] = (rhythm.full_disk, lambda: self._fill(disk))
         now = time.monotonic()
         end = now + seconds
+        last_remount = end - rhythm.last_life * seconds
         events = {name: event for name, event in events.items() if name in self.trouble}
         due = {name: now + pause * self.rng.uniform(0.5, 1.0) for name, (pause, _) in events.items()}
         while (now := time.monotonic()) < end:
             for name, (pause, act) in events.items():
-                if now >= due[name]:
+                if now >= due[name] and not (name == "remounted" and now > last_remount):
                     self._tell(name)
                     act()
                     self.tally.events[name] += 1

@@ -12,7 +12,8 @@ from pathlib import Path
 from synofs.app.errors import Failure
 from tests.model.live import LiveMount
 
-SHORTEST_LIFE_SECONDS = 120.0  # to judge its memory by
+SHORTEST_LIFE_SECONDS = 120.0  # to tell its memory
+SHORTEST_JUDGED_SECONDS = 2400.0  # what fills up to a bound has done so after the first half of it
 
 
 class Watch(threading.Thread):
@@ -58,7 +59,7 @@ class Watch(threading.Thread):
         minute."""
         found = []
         for samples in self.lives.values():
-            if samples[-1][0] - samples[0][0] >= SHORTEST_LIFE_SECONDS:
+            if samples[-1][0] - samples[0][0] >= SHORTEST_JUDGED_SECONDS:
                 half = [(seconds, kib - cached) for seconds, kib, cached in samples[len(samples) // 2 :]]
                 mean_x = sum(x for x, _ in half) / len(half)
                 mean_y = sum(y for _, y in half) / len(half)
