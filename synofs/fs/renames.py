@@ -222,11 +222,14 @@ class Renames:
 
     async def _outcome(self, move: Move, *, insists: Callable[[], bool]) -> bool:
         """Was it done, or is it now? Asks until the NAS tells. `insists`: does anybody still wait for it? Once its
-        caller was told that it failed it is not asked for again, and a pause has passed since it was: what was on its
-        way has arrived."""
+        caller was told that it failed it is not asked for again, and looked for after a pause: what was on its way has
+        arrived."""
         while True:
+            again = insists()
+            if not again:
+                await trio.sleep(_PAUSE_SECONDS)
             try:
-                return await self._mover.finish(move, again=insists())
+                return await self._mover.finish(move, again=again)
             except (RemoteError, ContentError, OSError) as error:
                 log.info("%s: its rename waits: %s", printable(move.source), error)
                 await trio.sleep(_PAUSE_SECONDS)

@@ -65,6 +65,29 @@ async def test_a_rename_of_several_steps_that_was_lost_again_and_again_is_done_w
     assert await writeback.flushed() == {form: b"x"}
 
 
+async def test_a_rename_whose_caller_has_left_is_not_taken_for_undone_while_a_call_may_be_on_its_way(
+    writeback: Rig, nas: Nas, nursery: trio.Nursery
+) -> None:
+    nas.file("/s/f", b"x")
+    await writeback.names("/s/a")
+
+    async def late() -> None:
+        await trio.sleep(2)
+        nas._relocate("/s/f", "/s/g")
+
+    async def lose() -> None:
+        await trio.sleep(10)
+        if nas.count("rename") == 3:
+            nursery.start_soon(late)
+        raise TimedOut("lost")
+
+    nas.meet("rename", lose, times=3)
+    with trio.move_on_after(5):
+        await writeback.rename("/s/f", "/s/a/g")
+    await trio.sleep(60)
+    assert nas.files() == {"/s/a/g": b"x"}
+
+
 async def test_what_cannot_be_brought_to_its_end_is_not_begun(writeback: Rig, nas: Nas) -> None:
     nas.file("/s/f", b"x")
     assert await writeback.names("/s/a") == []
