@@ -126,6 +126,7 @@ class Mount:
         self.process = process
         self.log_file = log_file
         self.expected: list[str] = []
+        self.may_log_anything = False  # for work whose trouble is left to chance
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -139,6 +140,8 @@ class Mount:
         self.expected += patterns
 
     def check_log(self) -> None:
+        if self.may_log_anything:
+            return
         loud = [line for line in self.log.splitlines() if re.match(r"(WARNING|ERROR|CRITICAL)\b|Traceback", line)]
         unexpected = [line for line in loud if not any(re.search(pattern, line) for pattern in self.expected)]
         assert not unexpected, f"the mount logged:\n{self.log}"

@@ -72,7 +72,7 @@ def use(backend: KeyringBackend, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "sign-ins.json", SystemKeyring(answer_seconds=0.2, person_seconds=0.2))
+    return FileStore(tmp_path / "sign-ins.json", SystemKeyring())
 
 
 def test_secrets_go_to_the_keyring_and_nothing_else_does(
@@ -100,12 +100,13 @@ def test_a_keyring_is_not_asked_for_what_was_never_put_there(store: FileStore, m
     assert store.kept_in(URL) is Keep.FILE
 
 
-def test_a_silent_keyring_holds_nobody_up(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_keyring_holds_nobody_up(store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(InMemory(), monkeypatch)
     store.save(URL, SIGN_IN)
     use(Silent(), monkeypatch)
+    impatient = FileStore(tmp_path / "sign-ins.json", SystemKeyring(answer_seconds=0.2, person_seconds=0.2))
     with pytest.raises(Failure, match="did not answer within") as caught:
-        store.load(URL)
+        impatient.load(URL)
     assert caught.value.problem is Problem.KEYRING_CLOSED
 
 

@@ -25,9 +25,15 @@ from synofs.app.logs import (
 
 @pytest.fixture
 def restored_logging() -> Iterator[None]:
-    root, own = logging.getLogger(), logging.getLogger("synofs")
+    root, own, calls = logging.getLogger(), logging.getLogger("synofs"), logging.getLogger("synofs.access")
     before = list(root.handlers), root.level, own.level
+    calls_before = list(calls.handlers), calls.propagate, calls.level
     yield
+    for handler in [h for h in calls.handlers if h not in calls_before[0]]:
+        calls.removeHandler(handler)
+        handler.close()
+    calls.propagate = calls_before[1]  # pytest gives loggers that do not propagate handlers of its own
+    calls.setLevel(calls_before[2])
     for handler in [h for h in root.handlers if h not in before[0]]:
         root.removeHandler(handler)
         handler.close()
@@ -135,14 +141,9 @@ def test_neither_log_grows_without_end(tmp_path: Path, restored_logging: None, m
     calls = logging.getLogger("synofs.access")
     log_to_file(tmp_path / "nas.log", "info")
     log_calls_to_file(tmp_path / "nas.access.log")
-    try:
-        for number in range(2000):
-            logging.getLogger("synofs").info("line %d", number)
-            calls.info("call %d", number)
-    finally:
-        for handler in list(calls.handlers):
-            calls.removeHandler(handler)
-            handler.close()
+    for number in range(2000):
+        logging.getLogger("synofs").info("line %d", number)
+        calls.info("call %d", number)
     for name, files, last in (("nas.log", 4, "line 1999"), ("nas.access.log", 2, "call 1999")):
         assert last in (tmp_path / name).read_text()
         sizes = [path.stat().st_size for path in tmp_path.glob(f"{name}*")]
