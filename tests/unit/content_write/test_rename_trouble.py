@@ -265,7 +265,7 @@ async def test_a_name_that_a_file_has_on_its_way_is_not_shown_while_the_nas_is_s
     assert await durable.names("/s/a") == []
     assert await durable.find("/s/a/y") is None
     nas.meet_nothing_more()
-    await trio.sleep(10)
+    await trio.sleep(30)
     assert nas.files() == {"/s/b/y": b"content"}
     assert (await durable.names("/s/a"), await durable.names("/s/b")) == ([], ["y"])
 
@@ -395,7 +395,7 @@ async def test_a_name_that_a_file_has_on_its_way_is_not_shown_after_a_crash(
     nursery.start_soon(rig.fs.refresh, "/s/b")
     await page.reached.wait()
     nas.meet_nothing_more()
-    await trio.sleep(10)
+    await trio.sleep(30)
     assert nas.files() == {"/s/b/y": b"content"}
     page.open()  # an answer from before that
     assert (await rig.names("/s/a"), await rig.names("/s/b")) == ([], ["y"])
