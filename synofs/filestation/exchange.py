@@ -23,6 +23,7 @@ from typing import Any
 
 import trio
 
+from synofs.filestation.addresses import Address
 from synofs.filestation.piecequeue import PieceQueue
 from synofs.filestation.transport import (
     BodyCut,
@@ -52,7 +53,6 @@ SMALL_BODY_BYTES = 256 * 1024  # what is sent in one piece
 FIRST_TRY_SECONDS = 0.4  # of each of several addresses
 _HEAD_BUFFER_BYTES = 8 * 1024
 
-Address = tuple[int, int, int, Any]  # family, kind, protocol, what connect() takes
 
 _TIMEOUTS: dict[type[TransportError], str] = {
     ConnectTimeout: "nobody answered",

@@ -14,7 +14,6 @@ import socket
 import ssl
 import threading
 import time
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,14 +28,14 @@ import urllib3.exceptions
 
 from synofs import threads
 from synofs.filestation import tls
-from synofs.filestation.exchange import Address, Exchange
+from synofs.filestation.addresses import Addresses
+from synofs.filestation.exchange import Exchange
 from synofs.filestation.transport import (
     BodySink,
     CertificateUntrusted,
     ConnectFailed,
     ConnectTimeout,
     Head,
-    HostUnknown,
     NotHttp,
     ReceiveFailed,
     ReceiveTimeout,
@@ -50,8 +49,6 @@ from synofs.filestation.transport import (
     TransportError,
     TransportOptions,
 )
-
-ADDRESS_LIFETIME_SECONDS = 60.0
 
 
 class _WithoutQuery(logging.Filter):
@@ -83,32 +80,30 @@ class RequestsTransport:
         self._adapter_lock = threading.Lock()
         self._lazy_adapter: _Adapter | None = None
         self._exchanges: set[Exchange] = set()
-        self._resolved: list[Address] = []
-        self._resolved_until = -math.inf
-        self._took_us: Address | None = None  # where the last connection was made: the next one is tried there first
+        self._addresses = Addresses(options)
         # The lanes above decide how much goes on at once. These bound the threads whatever the lanes do.
         self._call_threads = trio.CapacityLimiter(options.max_connections)
         self._bulk_threads = trio.CapacityLimiter(options.max_connections)
-        self._resolver_threads = trio.CapacityLimiter(2)
         self._spare_threads = trio.CapacityLimiter(1)
 
     async def send(self, request: Request, sink: BodySink | None = None) -> Response:
         exchange = Exchange(request, sink, self._options)
         with exchange.scope:
-            exchange.addresses = tuple(await self._addresses())
+            exchange.addresses = await self._addresses.current()
             self._exchanges.add(exchange)
             try:
                 await self._run_in_thread(exchange)
             finally:
                 self._exchanges.discard(exchange)
-        self._took_us = exchange.address or self._took_us
+        if exchange.address is not None:
+            self._addresses.took_us(exchange.address)
         if exchange.scope.cancelled_caught:
             raise exchange.timeout()
         if exchange.sink_error is not None:
             raise exchange.sink_error
         if exchange.error is not None:
             if isinstance(exchange.error, ConnectFailed | ConnectTimeout):
-                self._resolved_until = -math.inf  # it may have moved
+                self._addresses.doubt()
             raise exchange.error
         assert exchange.response is not None
         if not exchange.streams_out and not isinstance(request.body, bytes | None):
@@ -123,30 +118,17 @@ class RequestsTransport:
     def hang_up(self) -> None:
         for exchange in self._exchanges:
             exchange.cut()
-        self._resolved_until = -math.inf
+        self._addresses.doubt()
         adapter, self._lazy_adapter = self._lazy_adapter, None
         if adapter is not None:
             adapter.close()
 
     def local_address(self) -> str | None:
-        for family, _, _, address in self._resolved:
+        for family, _, _, address in self._addresses.known:
             with socket.socket(family, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
                 sock.connect(address)  # UDP: nothing is sent
                 return str(sock.getsockname()[0])
         return None
-
-    async def _addresses(self) -> list[Address]:
-        """Ask for the NAS's addresses in a thread that may be abandoned: nothing can hurry a resolver up."""
-        if trio.current_time() >= self._resolved_until:
-            lookup = partial(socket.getaddrinfo, self._options.host, self._options.port, type=socket.SOCK_STREAM)
-            try:
-                found = await trio.to_thread.run_sync(lookup, abandon_on_cancel=True, limiter=self._resolver_threads)
-            except (OSError, UnicodeError) as exc:
-                raise HostUnknown(f"the name {self._options.host} has no address") from exc
-            self._resolved = [(family, kind, protocol, where) for family, kind, protocol, _, where in found]
-            self._resolved_until = trio.current_time() + ADDRESS_LIFETIME_SECONDS
-        self._resolved.sort(key=lambda address: address != self._took_us)
-        return self._resolved
 
     async def _run_in_thread(self, exchange: Exchange) -> None:
         if exchange.sink is None and not exchange.request.more_follows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,25 @@ async def test_pooled_tls_connections_are_reused(own: Certificate) -> None:
             await http.send(GET)
         await http.aclose()
         assert server.accepted == 1
+
+
+async def test_when_the_resolver_fails_the_nas_is_met_where_it_was(
+    own: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+
+    def fail(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with answering(own) as server:
+        http = RequestsTransport(TransportOptions("https", "nas.example", server.port, fingerprint=own.fingerprint))
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        assert (await http.send(GET)).status == 200
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        http.hang_up()  # as after a suspend
+        assert (await http.send(GET)).status == 200
+        await http.aclose()
 
 
 async def test_a_host_that_speaks_no_tls() -> None:
