@@ -2,8 +2,10 @@
 
 A walk asks for one directory after the other, so it pays a round trip for each. Once two steps in a row look like a
 walk (each directory is next to or below the last one, and the walker did not stop to think), the directories that
-come next in pre-order are listed ahead, a few at a time. How many may wait unused grows with each one that is used
-and never shrinks to a crawl: when nobody follows, nothing more is asked for than the window that was opened last.
+come next in pre-order are listed ahead, a few at a time. How many may wait unused grows with those that are used: when
+nobody follows, nothing more is asked for, and what was in vain is a small multiple of what was not. A folder that was
+not foreseen makes room for one more, in place of one that nobody may come to: else a walker with an order of its own
+(breadth-first, or several side by side) would soon be on its own, with all of the window in the wrong place.
 
 What is not a walk: one `ls`, however deep its path (a descent by lookups alone opens nothing), and a person who
 clicks through folders (they think longer than `think_seconds`).
@@ -27,6 +29,7 @@ class WalkOptions:
     think_seconds: float = 0.25  # a program asks for the next directory sooner, a person later
     follow_seconds: float = 10.0  # who has not moved for so long is not waited for: huge folders are given up
     first_window: int = 8
+    wider_by: int = 4  # with each folder that is used
     max_window: int = 256
     loads_at_once: int = 5  # one of the NAS's six requests stays free for who is waiting
     batch_paths: int = 100  # in one `getinfo` that proves old listings
@@ -93,12 +96,14 @@ class WalkPrefetch:
         walk.last, walk.moved_at = directory, trio.current_time()
         if directory.number in walk.ahead:
             walk.ahead.discard(directory.number)
-            walk.window = min(self._options.max_window, walk.window * 2)
+            walk.window = min(self._options.max_window, walk.window + self._options.wider_by)
         elif thought > self._options.think_seconds:
             walk.steps = walk.window = 0
             walk.root = directory
             walk.ahead.clear()
             return
+        elif walk.window and self._listings.wants_load(directory):
+            walk.window = min(self._options.max_window, walk.window + 1)
         if reading or not descent:
             walk.steps += 1
         if walk.steps >= self._options.steps:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -192,7 +193,69 @@ async def test_what_is_listed_ahead_stops_when_nobody_follows(store: MemoryStore
     for inode in entries[:4]:
         await walker.read(inode)
     await trio.sleep(60)
-    assert store.count("list_dir") <= 5 + 64  # the tree's root, the four, and the window that their hits have opened
+    assert store.count("list_dir") <= 5 * 5 + 8  # the tree's root and the four, and what they have opened
+
+
+async def depth_first(walker: Walker, root: Inode, most: int) -> None:
+    """find(1), `ls -R`, du(1)."""
+    ahead = [root]
+    while ahead and walker.visited < most:
+        walker.visited += 1
+        found = await walker.read(ahead.pop())
+        ahead += [inode for inode in reversed(found) if inode.is_dir]
+
+
+async def breadth_first(walker: Walker, root: Inode, most: int) -> None:
+    ahead = deque([root])
+    while ahead and walker.visited < most:
+        walker.visited += 1
+        found = await walker.read(ahead.popleft())
+        ahead += [inode for inode in found if inode.is_dir]
+
+
+async def four_side_by_side(walker: Walker, root: Inode, most: int) -> None:
+    """fd(1), rg(1): who is free takes what was found last."""
+    ahead = [root]
+    reading = 0
+
+    async def work() -> None:
+        nonlocal reading
+        while (ahead or reading) and walker.visited < most:
+            if not ahead:
+                await trio.sleep(0.001)
+                continue
+            walker.visited += 1
+            reading += 1
+            found = await walker.read(ahead.pop())
+            reading -= 1
+            ahead.extend(inode for inode in reversed(found) if inode.is_dir)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(work)
+
+
+@pytest.mark.parametrize("together", [1, 16])
+@pytest.mark.parametrize("order", [depth_first, breadth_first, four_side_by_side])
+@pytest.mark.parametrize("looked_at", [2, 4, 12, 30])
+async def test_who_looks_at_n_folders_causes_at_most_5_n_plus_8_listings(
+    store: MemoryStore,
+    fs: Filesystem,
+    order: Callable[[Walker, Inode, int], Awaitable[None]],
+    looked_at: int,
+    together: int,
+) -> None:
+    store.folders_at_once = together
+    store.list_seconds = 0.005
+    tree(store, "/s/t", 3, 7)
+    root = await folder(fs, b"s", b"t")
+    store.reset()
+    walker = Walker(fs)
+    await order(walker, root, looked_at)
+    await trio.sleep(60)
+    assert walker.visited == looked_at
+    assert store.count("list_dir") <= 5 * looked_at + 8
+    assert looked_at < 12 or store.count("list_dir") > looked_at, "nothing was listed ahead"
 
 
 @pytest.mark.parametrize("together", [1, 16])
