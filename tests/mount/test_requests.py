@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -232,6 +233,48 @@ def test_random_reads_of_a_big_file_move_little(served: Path, start_nas: StartNa
         os.close(descriptor)
     assert nas.stats["bytes_sent"] <= 50 * 32 * 1024 + 50 * 1024  # the getinfo answers
     assert nas.calls["download"] == 50
+
+
+@pytest.mark.parametrize("distance", [4 << 10, 100 << 10])
+def test_a_few_pages_here_and_there_move_little(
+    served: Path, start_nas: StartNas, start_mount: StartMount, distance: int
+) -> None:
+    """As a database reads: a page, one near it, then elsewhere."""
+    trees.write_sparse(served / "big", 2 << 30, (0,))
+    nas = start_nas(served)
+    mount = start_mount(nas)
+    run("ls", str(mount.path))
+    nas.reset()
+    descriptor = os.open(mount / "big", os.O_RDONLY)
+    try:
+        for number in range(50):
+            place = (number * 37 % 50 + 1) * (40 << 20)
+            assert os.pread(descriptor, 4096, place) == os.pread(descriptor, 4096, place + distance) == bytes(4096)
+    finally:
+        os.close(descriptor)
+    assert nas.stats["bytes_sent"] <= 50 * 128 * 1024 + 100 * 1024, "the kernel itself asks for 16 KiB after the second"
+
+
+MAPPED = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+    view.madvise(int(sys.argv[2]))
+    for number in range(20):
+        assert view[(number * 37 % 20 + 1) * (40 << 20)] == 0
+"""
+
+
+@pytest.mark.parametrize(("advice", "most"), [(mmap.MADV_NORMAL, 1024 + 32), (mmap.MADV_RANDOM, 32)])
+def test_pages_of_a_mapped_file_move_what_the_kernel_asks_for(
+    served: Path, start_nas: StartNas, start_mount: StartMount, advice: int, most: int
+) -> None:
+    trees.write_sparse(served / "big", 1 << 30, (0,))
+    nas = start_nas(served)
+    mount = start_mount(nas)
+    run("ls", str(mount.path))
+    nas.reset()
+    run("python3", "-c", MAPPED, str(mount / "big"), str(advice))
+    assert nas.stats["bytes_sent"] <= 20 * (most + 1) * 1024
 
 
 def test_the_head_of_a_big_file_moves_little(served: Path, start_nas: StartNas, start_mount: StartMount) -> None:

@@ -129,6 +129,31 @@ def test_a_seek_ends_the_window_and_reading_on_opens_a_new_one() -> None:
     assert second == Want(500 * MIB + 128 * KIB, 500 * MIB + 256 * KIB + 512 * KIB)
 
 
+def test_who_reads_a_few_pages_where_it_jumped_to_gets_four_times_as_much_ahead() -> None:
+    pattern = ReadAhead(1024 * MIB, OPTIONS)
+    for start in (100 * MIB, 700 * MIB, 300 * MIB):
+        pattern.on_read(start, start + 4 * KIB, PLENTY)
+        second = pattern.on_read(start + 4 * KIB, start + 8 * KIB, PLENTY)
+        assert second == Want(start, start + 64 * KIB), "4 x 8 KiB beyond, in blocks"
+        third = pattern.on_read(start + 8 * KIB, start + 64 * KIB, PLENTY)
+        assert third.end <= start + 5 * 64 * KIB
+
+
+def test_a_small_read_near_the_last_one_is_a_jump_too() -> None:
+    pattern = ReadAhead(1024 * MIB, OPTIONS)
+    for start in (0, 100 * KIB, 60 * KIB, 300 * KIB):
+        want = pattern.on_read(start, start + 4 * KIB, PLENTY)
+    assert want == Want(288 * KIB, 320 * KIB)
+
+
+def test_who_reads_backwards_in_small_steps_gets_whole_blocks() -> None:
+    pattern = ReadAhead(1024 * MIB, OPTIONS)
+    starts = range(500 * MIB, 499 * MIB, -4 * KIB)
+    wanted = [pattern.on_read(start, start + 4 * KIB, PLENTY) for start in starts]
+    assert all(want.start % (32 * KIB) == 0 for want in wanted)
+    assert all(want.end - start <= 64 * KIB for start, want in zip(starts, wanted, strict=True))
+
+
 @given(
     st.integers(1, 64 * MIB),
     st.lists(st.tuples(st.floats(0, 1), st.integers(1, 1 * MIB)), min_size=1, max_size=30),
