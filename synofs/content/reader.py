@@ -110,10 +110,6 @@ class FileReader:
         start = max(start, self._ahead_from)
         self._reader.want(self.content, start, start, self._ahead_until)
 
-    def follows(self, fetch: Fetch) -> bool:
-        """Is what comes of it still expected to be read?"""
-        return fetch.position < self._ahead_until and self._ahead_from < fetch.end
-
     def close(self) -> None:
         """Reads that are under way go on."""
         self._closed = True
@@ -330,18 +326,8 @@ class Reader:
                     + [other.position for other in content.fetches if other.position > position]
                     + [held.offset for held in content.held if held.offset > position]
                 )
-                if position < needed:
-                    self._end_what_nobody_follows(content)
                 self._start(content, position, limit)
                 position = limit
-
-    def _end_what_nobody_follows(self, content: FileContent) -> None:
-        """Somebody waits for something else: long downloads that no reader is on its way to any more would go on beside
-        it, on a slow line for many seconds. One that is nearly over is let go on, and its connection used again."""
-        for fetch in content.fetches:
-            is_long = fetch.end - fetch.position > self.options.lead_bytes
-            if is_long and not fetch.waiting and not any(reader.follows(fetch) for reader in content.readers):
-                fetch.scope.cancel()
 
     def _gaps(self, content: FileContent, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are neither in memory nor on the local disk."""

@@ -22,10 +22,9 @@ SECOND = 1_000_000_000
 class Line(MemoryStore):
     """A NAS at the end of a line: each request costs a round trip, and all share the bandwidth."""
 
-    def __init__(self, size: int, round_trip_seconds: float, bytes_per_second: int = BYTES_PER_SECOND) -> None:
+    def __init__(self, size: int, round_trip_seconds: float) -> None:
         super().__init__()
         self.size = size
-        self.bytes_per_second = bytes_per_second
         self.version_there = Fingerprint(size, 1000 * SECOND)
         self.round_trip_seconds = round_trip_seconds
         self.free_at = 0.0
@@ -43,7 +42,7 @@ class Line(MemoryStore):
         position = offset
         while position < offset + length:
             count = min(MIB - position % MIB, offset + length - position)
-            self.free_at = max(self.free_at, trio.current_time()) + count / self.bytes_per_second
+            self.free_at = max(self.free_at, trio.current_time()) + count / BYTES_PER_SECOND
             await trio.sleep_until(self.free_at)
             self.bytes_sent += count
             await on_data(position, memoryview(bytes(count)))
@@ -134,32 +133,6 @@ async def test_who_jumps_on_gets_nothing_of_what_lies_between(nursery: trio.Nurs
         await file.read(start, 128 * KIB)
         await file.read(start + 128 * KIB, 128 * KIB)
     assert line.bytes_sent <= 9 * (2 * 128 + 512) * KIB
-
-
-async def test_who_jumps_does_not_share_a_slow_line_with_what_it_left_behind(nursery: trio.Nursery) -> None:
-    line = Line(1024 * MIB, 0.05, bytes_per_second=2_000_000)
-    reader = Reader(line, ReaderOptions())
-    await nursery.start(reader.run)
-    film = reader.open(1, line.version_there, lambda: "/share/film")
-    for start in range(0, 8 * MIB, MIB):
-        await film.read(start, MIB)
-    started = trio.current_time()
-    for start in range(500 * MIB, 504 * MIB, MIB):
-        await film.read(start, MIB)
-    piece_seconds = MIB / line.bytes_per_second  # what is on its way cannot be called back
-    assert trio.current_time() - started <= (4 + 2) * piece_seconds + 5 * line.round_trip_seconds
-
-
-async def test_who_jumps_ends_no_download_that_another_reader_is_on_its_way_to(nursery: trio.Nursery) -> None:
-    line = Line(1024 * MIB, 0.02, bytes_per_second=20_000_000)
-    reader = Reader(line, ReaderOptions())
-    await nursery.start(reader.run)
-    player, restless = (reader.open(1, line.version_there, lambda: "/share/film") for _ in range(2))
-    for number in range(200):
-        await player.read(number * MIB, MIB)
-        await restless.read((1000 - 3 * number) * MIB, 4 * KIB)
-        await trio.sleep(0.05)
-    assert line.downloads - 200 <= 20, "a few long ones"
 
 
 async def test_who_stops_reading_early_has_moved_little_more_than_the_windows_that_were_opened(
